@@ -16,6 +16,53 @@ from torch import Tensor
 
 from ._check import require, require_floating
 
+__all__ = [
+    "SELU_ALPHA",
+    "SELU_SCALE",
+    "celu",
+    "celu_derivative",
+    "elu",
+    "elu_derivative",
+    "gelu",
+    "gelu_derivative",
+    "glu",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hardtanh_derivative",
+    "leaky_relu",
+    "leaky_relu_derivative",
+    "log_softmax",
+    "log_softmax_backward",
+    "logsigmoid",
+    "logsigmoid_derivative",
+    "mish",
+    "mish_derivative",
+    "prelu",
+    "relu",
+    "relu6",
+    "relu_derivative",
+    "selu",
+    "selu_derivative",
+    "sigmoid",
+    "sigmoid_derivative",
+    "silu",
+    "silu_derivative",
+    "softmax",
+    "softmax_backward",
+    "softmin",
+    "softplus",
+    "softplus_derivative",
+    "softshrink",
+    "softsign",
+    "softsign_derivative",
+    "tanh",
+    "tanh_derivative",
+    "tanhshrink",
+    "threshold",
+]
+
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
@@ -172,7 +219,9 @@ def celu_derivative(input: Tensor, alpha: float = 1.0) -> Tensor:
     return torch.where(input > 0, torch.ones_like(input), torch.exp(input.clamp(max=0) / alpha))
 
 
+#: SELU's alpha: with it and `SELU_SCALE`, layers keep mean 0 and variance 1 (arXiv:1706.02515, eq. 14).
 SELU_ALPHA = 1.6732632423543772848170429916717
+#: SELU's factor (arXiv:1706.02515, eq. 14).
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
@@ -414,7 +463,7 @@ def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Te
 
 
 def softmin(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
-    """softmax(-x)."""
+    """softmax(-x): the smallest entry has the largest share."""
     return softmax(-input, dim, dtype)
 
 

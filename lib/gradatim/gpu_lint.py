@@ -37,6 +37,11 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+__all__ = [
+    "Finding",
+    "lint",
+]
+
 DEVICE = "fakegpu"
 
 # Operations whose result, or its shape, must come back to the host before it can go on.

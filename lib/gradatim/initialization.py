@@ -5,14 +5,37 @@ torch.nn.init: the same seed gives the same bits (test_against_torch.py). `gener
 torch's global seed.
 """
 
+import functools
 import math
 import warnings
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Generator, Tensor
 
-from ._check import require
+from ._check import require, require_tensor, require_type
+
+__all__ = [
+    "GAINS",
+    "calculate_gain",
+    "constant_",
+    "dirac_",
+    "eye_",
+    "fans",
+    "kaiming_normal_",
+    "kaiming_uniform_",
+    "lecun_normal_",
+    "normal_",
+    "ones_",
+    "orthogonal_",
+    "sparse_",
+    "trunc_normal_",
+    "uniform_",
+    "xavier_normal_",
+    "xavier_uniform_",
+    "zeros_",
+]
 
 Mode = Literal["fan_in", "fan_out"]
 
@@ -30,11 +53,13 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """
     rule = "of at least 2 dimensions (out, in, *kernel)"
     words = "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
+    require_tensor("fans", tensor=tensor)
     require(tensor.dim() >= 2, "fans", "tensor", rule, tuple(tensor.shape), words)
     kernel = math.prod(tensor.shape[2:])
     return tensor.shape[1] * kernel, tensor.shape[0] * kernel
 
 
+#: The gain of each nonlinearity without a parameter, as `calculate_gain` returns it.
 GAINS = {
     "linear": 1.0,
     "conv1d": 1.0,
@@ -73,13 +98,42 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return GAINS[nonlinearity]
 
 
-@torch.no_grad()
+F = TypeVar("F", bound=Callable[..., Tensor])
+
+
+def fills(function: F) -> F:
+    """Run without recording gradients, on a tensor only."""
+
+    @functools.wraps(function)
+    def checked(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        require_tensor(function.__name__, tensor=tensor)
+        with torch.no_grad():
+            return function(tensor, *args, **kwargs)
+
+    return cast(F, checked)
+
+
+def draws(function: F) -> F:
+    """As `fills`, for a dtype that random numbers have."""
+
+    @functools.wraps(function)
+    def checked(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        require_tensor(function.__name__, tensor=tensor)
+        fits = tensor.is_floating_point() or tensor.is_complex()
+        require_type(fits, function.__name__, "tensor", "of a floating-point dtype", tensor.dtype)
+        with torch.no_grad():
+            return function(tensor, *args, **kwargs)
+
+    return cast(F, checked)
+
+
+@draws
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Draw from U(a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@torch.no_grad()
+@draws
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
@@ -87,25 +141,25 @@ def normal_(
     return tensor.normal_(mean, std, generator=generator)
 
 
-@torch.no_grad()
+@fills
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Set every entry to `val`. As a weight it leaves all units of a layer equal for ever."""
     return tensor.fill_(val)
 
 
-@torch.no_grad()
+@fills
 def ones_(tensor: Tensor) -> Tensor:
     """Set every entry to 1."""
     return tensor.fill_(1.0)
 
 
-@torch.no_grad()
+@fills
 def zeros_(tensor: Tensor) -> Tensor:
     """Set every entry to 0: for biases, and for the last layer of a residual branch; not for other weights."""
     return tensor.zero_()
 
 
-@torch.no_grad()
+@fills
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix: a linear layer that passes its input on.
 
@@ -118,7 +172,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor.zero_().fill_diagonal_(1.0)
 
 
-@torch.no_grad()
+@fills
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """The identity as a convolution: 1 in the middle of the kernel that leads from channel c to channel c.
 
@@ -141,7 +195,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return tensor
 
 
-@torch.no_grad()
+@draws
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot's uniform initialization: a compromise between forward and backward signals.
 
@@ -156,7 +210,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
-@torch.no_grad()
+@draws
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot's initialization from a normal distribution: std = gain * sqrt(2 / (fan_in + fan_out)).
 
@@ -182,7 +236,7 @@ def is_empty(tensor: Tensor) -> bool:
     return tensor.numel() == 0
 
 
-@torch.no_grad()
+@draws
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0,
@@ -207,7 +261,7 @@ def kaiming_uniform_(
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
-@torch.no_grad()
+@draws
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0,
@@ -221,7 +275,7 @@ def kaiming_normal_(
     return tensor.normal_(0, kaiming_std(tensor, a, mode, nonlinearity), generator=generator)
 
 
-@torch.no_grad()
+@draws
 def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     """N(0, 1 / fan_in): signals keep their size through linear layers, and through selu.
 
@@ -231,7 +285,7 @@ def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     return tensor.normal_(0.0, 1.0 / math.sqrt(fans(tensor)[0]), generator=generator)
 
 
-@torch.no_grad()
+@draws
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = None) -> Tensor:
     """A matrix with orthonormal rows or columns, whichever are fewer: it keeps lengths exactly.
 
@@ -255,7 +309,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     return tensor.mul_(gain)
 
 
-@torch.no_grad()
+@draws
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None) -> Tensor:
     """N(0, std**2) with ceil(sparsity * rows) zeros in each column.
 
@@ -273,7 +327,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     return tensor
 
 
-@torch.no_grad()
+@draws
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,

@@ -10,7 +10,31 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ._check import require, require_floating, require_same_shape
+from ._check import require, require_floating, require_same_shape, require_tensor, require_type
+
+__all__ = [
+    "Reliability",
+    "RocCurve",
+    "accuracy",
+    "average_precision",
+    "balanced_accuracy",
+    "brier_score",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "f1",
+    "f_beta",
+    "log_loss",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "precision",
+    "r2_score",
+    "recall",
+    "reliability",
+    "roc_auc",
+    "roc_curve",
+    "root_mean_squared_error",
+    "top_k_accuracy",
+]
 
 Average = Literal["binary", "micro", "macro", "weighted"] | None
 AVERAGES = ("binary", "micro", "macro", "weighted", None)
@@ -47,6 +71,7 @@ def top_k_accuracy(scores: Tensor, target: Tensor, k: int = 5) -> Tensor:
     >>> top_k_accuracy(torch.tensor([[0.1, 0.3, 0.6]]), torch.tensor([1]), k=2).item()
     1.0
     """
+    require_tensor("top_k_accuracy", scores=scores, target=target)
     require(scores.dim() == 2, "top_k_accuracy", "scores", "of shape (N, C)", tuple(scores.shape))
     require(1 <= k <= scores.shape[1], "top_k_accuracy", "k", f"in 1 .. C = {scores.shape[1]}", k)
     require(
@@ -314,6 +339,7 @@ def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
 
     Probabilities are limited to [eps, 1 - eps] of their dtype, as scikit-learn's.
     """
+    require_tensor("log_loss", probabilities=probabilities, target=target)
     require(
         probabilities.dim() == 2, "log_loss", "probabilities", "of shape (N, C)", tuple(probabilities.shape)
     )
@@ -321,6 +347,12 @@ def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     require(
         target.shape == probabilities.shape[:1], "log_loss", "target", "of shape (N,)", tuple(target.shape)
     )
+    require(target.numel() > 0, "log_loss", "target", "at least one class", tuple(target.shape))
+    whole = not (target.is_floating_point() or target.is_complex())
+    require_type(whole, "log_loss", "target", "of an integer dtype", target.dtype)
+    classes, (low, high) = probabilities.shape[1], target.aminmax()
+    right = bool((low >= 0) & (high < classes))
+    require(right, "log_loss", "target", f"in 0 .. {classes - 1}", f"{low.item()} to {high.item()}")
     eps = torch.finfo(probabilities.dtype).eps
     p = wide(probabilities).clamp(eps, 1 - eps)
     return -p.gather(1, target.long().unsqueeze(1)).log().mean()

@@ -6,6 +6,7 @@ import torch
 
 from gradatim._check import require, require_type
 
+#: The names that `load` takes.
 NAMES = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 
 
@@ -55,7 +56,10 @@ def load(name: str, *, dtype: torch.dtype = torch.float32, device: torch.device 
     """
     require(name in NAMES, "load", "name", f"one of {', '.join(NAMES)}", name)
     require_type(dtype.is_floating_point, "load", "dtype", "a floating-point dtype", dtype)
-    from sklearn import datasets  # the only use of scikit-learn: import it when it is wanted
+    try:
+        from sklearn import datasets  # the only use of scikit-learn: import it when it is wanted
+    except ImportError as missing:
+        raise ImportError("load: scikit-learn must be installed (pip install scikit-learn)") from missing
 
     options = {"scaled": False} if name == "diabetes" else {}
     bunch = getattr(datasets, f"load_{name}")(**options)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .._check import require
 
+#: The names of the numbers that `statistics` returns, in their order.
 STATISTICS = ("mean", "std", "rms", "zero_fraction", "largest")
 
 

@@ -8,7 +8,7 @@ Device and dtype follow the input. Half precision computes in float32 and return
 waits for an accelerator.
 """
 
-from ._arguments import ArgumentError, ArgumentTypeError, ClassIndexError
+from .._check import ArgumentError, ArgumentTypeError, ClassIndexError
 from .binary import binary_cross_entropy, binary_cross_entropy_with_logits, multilabel_soft_margin_loss
 from .classification import cross_entropy, generalized_cross_entropy, nll_loss, smooth_labels
 from .distribution import gaussian_nll_loss, kl_div, poisson_nll_loss

@@ -6,37 +6,14 @@ has caught up. `check_values` looks on the CPU only, where looking costs no more
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._check import ArgumentTypeError, refusal
+
 REDUCTIONS = ("none", "mean", "sum")
 HALF_PRECISION = (torch.float16, torch.bfloat16)
-
-
-class ArgumentError(ValueError, RuntimeError):
-    """A refused argument of a loss that torch has too.
-
-    Torch raises ValueError for some of these mistakes and RuntimeError for others. This error is both, so code
-    written against either keeps working. The message ends with torch's own words, so that a search finds them.
-    """
-
-
-class ArgumentTypeError(TypeError, RuntimeError):
-    """A refused dtype, where torch raises RuntimeError."""
-
-
-class ClassIndexError(ArgumentError, IndexError):
-    """A class index outside [0, C), where torch raises IndexError."""
-
-
-def refusal(
-    where: str, name: str, rule: str, got: Any, torch_says: str = "", error: type[Exception] = ArgumentError
-) -> Exception:
-    """The error "<where>: <name> must be <rule>, got <got> (torch: <its words>)", to be raised."""
-    words = f" (torch: {torch_says})" if torch_says else ""
-    return error(f"{where}: {name} must be {rule}, got {got}{words}")
 
 
 def check_reduction(where: str, reduction: str, allowed: Sequence[str] = REDUCTIONS) -> None:

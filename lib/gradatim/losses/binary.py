@@ -4,16 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import require
-from ._arguments import (
-    ArgumentTypeError,
-    check_floating,
-    check_reduction,
-    check_values,
-    reduce_loss,
-    refusal,
-    widen,
-)
+from .._check import ArgumentTypeError, refusal, require
+from ._arguments import check_floating, check_reduction, check_values, reduce_loss, widen
 
 
 def _check_same_size(where: str, input: Tensor, target: Tensor) -> None:

@@ -4,17 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import require, require_type
-from ._arguments import (
-    ArgumentTypeError,
-    ClassIndexError,
-    check_floating,
-    check_reduction,
-    reduce_loss,
-    refusal,
-    widen,
-    widen_optional,
-)
+from .._check import ArgumentTypeError, ClassIndexError, refusal, require, require_type
+from ._arguments import check_floating, check_reduction, reduce_loss, widen, widen_optional
 
 INDEX_DTYPES = (torch.int64, torch.uint8)
 TORCH_DTYPE_NAMES = {

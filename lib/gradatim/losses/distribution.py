@@ -6,6 +6,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from .._check import refusal
 from ._arguments import (
     REDUCTIONS,
     check_broadcastable,
@@ -13,7 +14,6 @@ from ._arguments import (
     check_reduction,
     check_values,
     reduce_loss,
-    refusal,
     result_dtype,
     warn_if_broadcast,
     widen,

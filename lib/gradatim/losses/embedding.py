@@ -6,13 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import require
+from .._check import refusal, require
 from ._arguments import (
     check_broadcastable,
     check_floating,
     check_reduction,
     reduce_loss,
-    refusal,
     result_dtype,
     warn_if_broadcast,
     widen,

@@ -4,14 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import require, require_same_shape
+from .._check import ArgumentTypeError, refusal, require, require_same_shape
 from ._arguments import (
-    ArgumentTypeError,
     check_floating,
     check_reduction,
     check_values,
     reduce_loss,
-    refusal,
     result_dtype,
     warn_if_broadcast,
     widen,

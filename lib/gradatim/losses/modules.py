@@ -6,8 +6,8 @@ Weights are buffers, so `.to(device)` moves them and `state_dict` holds them, as
 
 from torch import Tensor, nn
 
+from .._check import ArgumentTypeError, refusal
 from . import binary, classification, distribution, embedding, focal, margin, overlap, regression
-from ._arguments import ArgumentTypeError, refusal
 
 
 class _Loss(nn.Module):

@@ -5,16 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from .._check import require, require_same_shape
-from ._arguments import (
-    check_floating,
-    check_reduction,
-    reduce_loss,
-    refusal,
-    result_dtype,
-    warn_if_broadcast,
-    widen,
-)
+from .._check import refusal, require, require_same_shape
+from ._arguments import check_floating, check_reduction, reduce_loss, result_dtype, warn_if_broadcast, widen
 
 
 def _check_same_size(where: str, weight: Tensor, input: Tensor) -> None:

@@ -11,6 +11,7 @@ from .._check import require
 Activation = str | Callable[[], nn.Module]
 Init = str | float | Callable[[Tensor], object]
 
+#: The activations that `make_activation` and the models know by name.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -20,6 +21,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "identity": nn.Identity,
 }
+#: The initial weights that `make_linear` and the models know by name.
 INITS = ("torch", "kaiming", "xavier", "orthogonal", "zeros")
 # What keeps the variance of a layer's output, as in torch.nn.init.calculate_gain; GELU and SiLU are near ReLU.
 GAINS = {"relu": 2**0.5, "leaky_relu": (2 / 1.0001) ** 0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}

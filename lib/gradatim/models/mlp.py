@@ -9,6 +9,7 @@ from .._check import require
 from .initial import GAINS, Activation, Init, make_activation, make_linear, require_features
 
 Norm = str | None | Callable[[int], nn.Module]
+#: The norms that `make_norm` and the models know by name: name -> a module from the number of features.
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,

@@ -14,7 +14,9 @@ import numpy as np
 
 from .._check import require, require_type
 
+#: What a hyperparameter may be.
 Value = bool | int | float | str | None
+#: One configuration: name -> value, without the dimensions that do not exist under its conditions.
 Params = dict[str, Value]
 When = Mapping[str, Value | Sequence[Value]]
 

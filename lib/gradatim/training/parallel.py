@@ -15,6 +15,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+__all__ = [
+    "add_up",
+    "broadcast_model",
+    "gather",
+    "is_joined",
+    "join",
+    "leave",
+    "place",
+    "shard",
+    "total",
+    "wait_for_all",
+]
+
 
 def join(backend: str = "gloo") -> tuple[int, int]:
     """Join the group of processes that torchrun started: (own rank, number of processes); (0, 1) without torchrun."""

@@ -191,3 +191,16 @@ def test_bad_argument_is_named_with_its_rule_and_value(message):
 
 def test_docstring_examples_are_true():
     assert doctest.testmod(ours) == (0, 4)
+
+
+@pytest.mark.parametrize("name", [n for n in ours.__all__ if n.endswith("_")])
+def test_a_tensor_that_cannot_be_filled_is_refused_in_one_sentence(name):
+    fill = getattr(ours, name)
+    options = {"constant_": {"val": 1.0}, "sparse_": {"sparsity": 0.5}}.get(name, {})
+    with pytest.raises(TypeError, match=f"^{name}: tensor must be a tensor, got list$"):
+        fill([[1.0]], **options)
+    if name not in ("constant_", "ones_", "zeros_", "eye_", "dirac_"):
+        with pytest.raises(
+            TypeError, match=f"^{name}: tensor must be of a floating-point dtype, got torch.int64$"
+        ):
+            fill(torch.zeros(3, 3, dtype=torch.int64), **options)

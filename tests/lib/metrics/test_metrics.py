@@ -212,3 +212,27 @@ def test_docstring_examples_are_true_and_every_function_is_documented():
     for name, fn in inspect.getmembers(ours, inspect.isfunction):
         if fn.__module__ == ours.__name__:
             assert fn.__doc__, name
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "sentence"),
+    [
+        ([0, 1], TypeError, "log_loss: target must be a tensor, got list"),
+        (
+            torch.tensor([0.5, 1.0]),
+            TypeError,
+            "log_loss: target must be of an integer dtype, got torch.float32",
+        ),
+        (torch.tensor([0, 3]), ValueError, "log_loss: target must be in 0 .. 2, got '0 to 3'"),
+        (torch.tensor([-1, 1]), ValueError, "log_loss: target must be in 0 .. 2, got '-1 to 1'"),
+    ],
+)
+def test_log_loss_refuses_what_is_no_class_number(target, error, sentence):
+    with pytest.raises(error) as caught:
+        ours.log_loss(torch.full((2, 3), 1 / 3), target)
+    assert str(caught.value) == sentence
+
+
+def test_a_list_is_refused_by_its_type():
+    with pytest.raises(TypeError, match=r"^accuracy: prediction must be a tensor, got list$"):
+        ours.accuracy([0, 1], torch.tensor([0, 1]))
