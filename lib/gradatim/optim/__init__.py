@@ -6,6 +6,7 @@ from .adafactor import Adafactor, adafactor_direction
 from .adagrad import Adagrad, adagrad_direction
 from .adam import Adam, AdamW, adam_direction
 from .adamax import Adamax, adamax_direction
+from .bias import bias_correction
 from .conjugate_gradients import ConjugateGradient, conjugate_gradient, conjugate_gradient_direction
 from .lamb import LAMB, lamb_direction
 from .lars import LARS, lars_local_lr, lars_velocity
@@ -49,6 +50,7 @@ __all__ = [
     "adagrad_direction",
     "adam_direction",
     "adamax_direction",
+    "bias_correction",
     "conjugate_gradient",
     "conjugate_gradient_direction",
     "gd_direction",

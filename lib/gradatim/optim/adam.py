@@ -11,6 +11,7 @@ from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative, refuse_tensors_in_lists
 from ._plan import Columns
+from .bias import bias_correction
 
 
 def adam_direction(
@@ -58,8 +59,8 @@ def adam_direction(
     v = beta2 * v + (1 - beta2) * g * g
     if v_max is not None:
         v_max = torch.maximum(v_max, v)
-    m_hat = m / (1 - beta1**t)
-    v_hat = (v if v_max is None else v_max) / (1 - beta2**t)
+    m_hat = m / bias_correction(beta1, t)
+    v_hat = (v if v_max is None else v_max) / bias_correction(beta2, t)
     u = m_hat / (v_hat.sqrt() + eps)
     return (u, m, v) if v_max is None else (u, m, v, v_max)
 

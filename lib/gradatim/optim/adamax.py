@@ -9,6 +9,7 @@ from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
+from .bias import bias_correction
 
 
 def adamax_direction(
@@ -40,7 +41,7 @@ def adamax_direction(
     """
     m = beta1 * m + (1 - beta1) * g
     n = torch.maximum(beta2 * n, g.abs() + eps)
-    u = m / (1 - beta1**t) / n
+    u = m / bias_correction(beta1, t) / n
     return u, m, n
 
 

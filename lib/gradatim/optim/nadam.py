@@ -9,6 +9,7 @@ from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group, scalar_dtype
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
+from .bias import bias_correction
 
 
 def nadam_momentum(t: Any, *, beta1: float, momentum_decay: float) -> Any:
@@ -43,7 +44,7 @@ def nadam_direction(
         m    <- beta1 * m + (1 - beta1) * g
         v    <- beta2 * v + (1 - beta2) * g * g
         m_hat = mu_{t+1} * m / (1 - mu_1 ... mu_{t+1})  +  (1 - mu_t) * g / (1 - mu_1 ... mu_t)
-        v_hat = v / (1 - beta2**t)
+        v_hat = v / bias_correction(beta2, t)
         u     = m_hat / (sqrt(v_hat) + eps)
 
     Args:
@@ -72,7 +73,7 @@ def nadam_direction(
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     m_hat = mu_next * m / (1 - mu_product * mu_next) + (1 - mu) * g / (1 - mu_product)
-    v_hat = v / (1 - beta2**t)
+    v_hat = v / bias_correction(beta2, t)
     u = m_hat / (v_hat.sqrt() + eps)
     return u, m, v
 

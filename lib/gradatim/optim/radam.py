@@ -9,6 +9,7 @@ from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
+from .bias import bias_correction
 
 
 def radam_rectification(t: Any, *, beta2: float) -> tuple[Any, Any]:
@@ -32,7 +33,8 @@ def radam_rectification(t: Any, *, beta2: float) -> tuple[Any, Any]:
     (1.0, 0.0)
     """
     rho_inf = 2 / (1 - beta2) - 1
-    rho = rho_inf - 2 * t * beta2**t / (1 - beta2**t)
+    c = bias_correction(beta2, t)  # 1 - beta2**t
+    rho = rho_inf - 2 * t * (1 - c) / c
     if not isinstance(rho, Tensor) and rho <= 4:
         return rho, 0.0
     return rho, ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
@@ -45,7 +47,7 @@ def radam_direction(
 
         m    <- beta1 * m + (1 - beta1) * g
         v    <- beta2 * v + (1 - beta2) * g * g
-        m_hat = m / (1 - beta1**t)
+        m_hat = m / bias_correction(beta1, t)
         u     = r_t * m_hat * sqrt(1 - beta2**t) / (sqrt(v) + eps)     where rho_t > 5
         u     = m_hat                                                  else: momentum SGD
 
@@ -70,12 +72,12 @@ def radam_direction(
     """
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
-    m_hat = m / (1 - beta1**t)
+    m_hat = m / bias_correction(beta1, t)
     rho, r = radam_rectification(t, beta2=beta2)
     if isinstance(rho, Tensor):  # a captured graph decides on the device
-        u = torch.where(rho > 5, r * m_hat * (1 - beta2**t) ** 0.5 / (v.sqrt() + eps), m_hat)
+        u = torch.where(rho > 5, r * m_hat * bias_correction(beta2, t) ** 0.5 / (v.sqrt() + eps), m_hat)
     elif rho > 5:
-        u = r * m_hat * (1 - beta2**t) ** 0.5 / (v.sqrt() + eps)
+        u = r * m_hat * bias_correction(beta2, t) ** 0.5 / (v.sqrt() + eps)
     else:
         u = m_hat
     return u, m, v

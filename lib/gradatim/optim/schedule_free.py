@@ -9,6 +9,7 @@ from .._check import require
 from ._formula import FormulaOptimizer, Group, holds_a_tensor, plain_numbers
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
+from .bias import bias_correction
 
 
 def schedule_free_step(
@@ -297,7 +298,7 @@ class ScheduleFreeAdamW(_ScheduleFree):
         (t,), (z, v), (beta, beta2) = clock, state, group["betas"]
         g = -g if group["maximize"] else g
         v = beta2 * v + (1 - beta2) * g * g
-        v_hat = v / (1 - beta2**t)
+        v_hat = v / bias_correction(beta2, t)
         u = g / (v_hat.sqrt() + group["eps"]) + group["weight_decay"] * theta
         y, z = schedule_free_step(theta, z, u, lr=group["lr"], beta=beta, c=group["c"])
         return y, (z, v)

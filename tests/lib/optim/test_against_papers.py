@@ -343,6 +343,17 @@ def test_the_averaging_form_is_polyaks_at_a_scaled_learning_rate(nesterov):
     np.testing.assert_allclose(average, polyak, rtol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3, 0.9, 0.999, 0.9999])
+def test_bias_correction_is_accurate_in_float32_where_the_plain_form_cancels(beta):
+    for t in (1, 2, 7, 1000):
+        exact = float(1 - np.float64(beta) ** t)
+        got = optim.bias_correction(beta, torch.tensor(float(t)))
+        assert got.dtype == torch.float32
+        np.testing.assert_allclose(got.item(), exact, rtol=3e-7)
+        assert math.isclose(optim.bias_correction(beta, t), exact, rel_tol=1e-12)
+        np.testing.assert_allclose(optim.bias_correction(torch.tensor(beta), t).item(), exact, rtol=1e-3)
+
+
 def test_muon_orthogonalizes_by_the_odd_polynomial_of_the_singular_values():
     random = np.random.default_rng(5)
     for shape in ((4, 7), (7, 4), (5, 5)):

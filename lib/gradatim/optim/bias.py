@@ -1,0 +1,31 @@
+"""Bias correction: what an average that starts at zero still lacks."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def bias_correction(beta: Any, t: Any) -> Any:
+    """1 - beta**t, the weight that an average with m_0 = 0 has given to its t entries so far.
+
+        m_t = (1 - beta) * (g_t + beta * g_{t-1} + ... + beta**(t-1) * g_1),   weights that sum to 1 - beta**t
+
+    Args:
+        beta: decay rate in [0, 1).
+        t: how many entries, >= 1: a number, or a tensor () where a captured or compiled step counts for itself.
+
+    Returns:
+        A number or a tensor () in (0, 1]. From a float32 tensor t it is accurate to float32's last digit, where
+        1 - beta**t would lose four digits to cancellation at beta = 0.999 and t = 1.
+
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980v9, section 3.
+
+    >>> bias_correction(0.5, 3)                                  # 1 - 1 / 8
+    0.875
+    """
+    if isinstance(t, Tensor) and not isinstance(beta, Tensor) and beta > 0:
+        # A compiler repeats this for every entry of the parameter, where expm1 is also much cheaper than a power.
+        return -torch.expm1(t * math.log(beta))
+    return 1 - beta**t
