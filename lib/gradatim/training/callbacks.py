@@ -7,9 +7,9 @@ import sys
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from .. import regularization
 from .._check import require
 from . import parallel
 
@@ -86,8 +86,11 @@ class EarlyStopping(Callback):
         min_delta: >= 0, in the metric's unit. maximize: True where larger is better.
         restore: load the best weights at the end.
 
+    The rule is `gradatim.regularization.EarlyStopping`'s.
     Source: Prechelt, "Early Stopping - But When?" (1998), doi:10.1007/3-540-49430-8_3, criterion UP.
     """
+
+    _SEEN = ("best", "best_epoch", "epoch", "bad", "best_weights")
 
     order = 10  # after everything that changes the results
 
@@ -100,52 +103,51 @@ class EarlyStopping(Callback):
         maximize: bool = False,
         restore: bool = True,
     ) -> None:
-        require(patience >= 0, "EarlyStopping", "patience", ">= 0", patience)
-        require(min_delta >= 0, "EarlyStopping", "min_delta", ">= 0", min_delta)
-        self.metric, self.patience, self.min_delta = metric, patience, min_delta
-        self.maximize, self.restore = maximize, restore
-        self.best = -math.inf if maximize else math.inf
-        self.best_epoch = 0
-        self.bad_epochs = 0
-        self.weights: dict[str, Tensor] = {}
+        self.metric, self.restore = metric, restore
+        self.rule = regularization.EarlyStopping(patience, min_delta, "max" if maximize else "min")
+
+    @property
+    def best(self) -> float:
+        """The best value so far; infinite before the first."""
+        return self.rule.best
+
+    @property
+    def best_epoch(self) -> int:
+        """Its epoch, counted from 1; 0 if there is none."""
+        return self.rule.best_epoch + 1
 
     def on_validation_end(self, trainer: Trainer) -> None:
         """Compare with the best so far. (Here an averaging callback still has its weights in the model.)"""
         known = self.metric in trainer.results
         require(known, "EarlyStopping", "metric", f"one of {list(trainer.results)}", self.metric)
-        value = trainer.results[self.metric]
-        better = value > self.best + self.min_delta if self.maximize else value < self.best - self.min_delta
-        if better:
-            self.best, self.best_epoch, self.bad_epochs = value, trainer.epoch + 1, 0
-            if self.restore:
-                self.weights = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
-        else:
-            self.bad_epochs += 1
-            trainer.stop = trainer.stop or self.bad_epochs > self.patience
+        self.rule.epoch = (
+            trainer.epoch - 1
+        )  # `step` counts one further: epochs without a validation count too
+        model = trainer.model if self.restore else None
+        trainer.stop = self.rule.step(trainer.results[self.metric], model) or trainer.stop
 
     def on_end(self, trainer: Trainer) -> None:
         """Load the best weights."""
-        if self.restore and self.weights:
-            trainer.model.load_state_dict(self.weights)
+        if self.restore and self.rule.best_weights is not None:
+            self.rule.restore(trainer.model)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value, its epoch, its weights, and the epochs since."""
-        names = ("best", "best_epoch", "bad_epochs", "weights")
-        return {name: getattr(self, name) for name in names}
+        """What was seen so far; the settings are the new callback's own."""
+        return {name: value for name, value in self.rule.state_dict().items() if name in self._SEEN}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.rule.load_state_dict(state)
 
 
 class EMA(Callback):
     """Keep an exponential moving average of the weights, and validate with it.
 
-        average = d_t * average + (1 - d_t) * theta,     d_t = min(decay, (1 + t) / (10 + t)),  t = 0, 1, ... steps
+        average = d_t * average + (1 - d_t) * theta,     d_t = min(decay, (1 + t) / (10 + t)),  t = 1, 2, ... steps
 
-    The growing d_t forgets the initial weights, where a constant one would remember them for 1 / (1 - decay)
-    steps. Buffers (running statistics) are copied, integers too.
+    It begins with the initial weights. The growing d_t forgets them, where a constant one would remember them for
+    1 / (1 - decay) steps. Buffers (running statistics) are copied, integers too. The average is
+    `gradatim.regularization.EMA`'s, with its warm-up.
 
     Args:
         decay: in [0, 1).
@@ -159,27 +161,29 @@ class EMA(Callback):
 
     def __init__(self, decay: float = 0.999, *, at_end: bool = True) -> None:
         require(0 <= decay < 1, "EMA", "decay", "in [0, 1)", decay)
-        self.decay, self.at_end, self.updates = decay, at_end, 0
-        self.average: dict[str, Tensor] = {}
+        self.decay, self.at_end = decay, at_end
+        self._averaged: regularization.EMA | None = None
+        self._resumed: dict[str, Tensor] = {}
         self._own: dict[str, Tensor] = {}
+
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The averaged weights and the copied buffers, under the model's names; empty before training."""
+        return self._averaged.module.state_dict() if self._averaged else {}
 
     def on_start(self, trainer: Trainer) -> None:
         """Begin with the initial weights, unless resumed."""
-        if not self.average:
-            self.average = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
+        if self._averaged is None:
+            self._averaged = regularization.EMA(trainer.model, self.decay, warmup=True)
+            self._averaged.update_parameters(trainer.model)
+        if self._resumed:
+            self._averaged.load_state_dict(self._resumed)
+            self._resumed = {}
 
-    @torch.no_grad()
     def on_step(self, trainer: Trainer) -> None:
         """Move the average."""
-        d = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
-        state = trainer.model.state_dict()
-        learned = {name for name, _ in trainer.model.named_parameters()}
-        for name, average in self.average.items():
-            if name in learned:
-                average.lerp_(state[name], 1 - d)
-            else:
-                average.copy_(state[name])
+        if self._averaged:
+            self._averaged.update_parameters(trainer.model)
 
     def on_validation_start(self, trainer: Trainer) -> None:
         """Put the average in."""
@@ -193,17 +197,16 @@ class EMA(Callback):
 
     def on_end(self, trainer: Trainer) -> None:
         """Leave the average in the model, if asked to."""
-        if self.at_end and self.average:
+        if self.at_end and self._averaged:
             trainer.model.load_state_dict(self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """The average and the number of its updates."""
-        return {"average": self.average, "updates": self.updates}
+        return self._resumed or (dict(self._averaged.state_dict()) if self._averaged else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
-        self.average = {k: v.clone() for k, v in state["average"].items()}
-        self.updates = state["updates"]
+        """The inverse of `state_dict`; takes effect when training starts."""
+        self._resumed = {k: v.clone() for k, v in state.items()}
 
 
 class StopOnNaN(Callback):

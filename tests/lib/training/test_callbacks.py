@@ -99,7 +99,7 @@ def test_ema_is_the_recursion_and_validation_uses_it():
     trainer.fit(Batches(*rows(), 4), epochs=4, validate=Batches(*rows(), 4))
     average = record.states[0]["0.weight"].double()
     seen = []
-    for t, state in enumerate(record.states[1:]):
+    for t, state in enumerate(record.states[1:], start=1):
         d = min(0.7, (1 + t) / (10 + t))
         average = d * average + (1 - d) * state["0.weight"].double()
         seen.append(average)
@@ -193,7 +193,7 @@ def test_tensorboard_is_asked_for_in_one_sentence_when_it_is_missing(tmp_path, m
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: EarlyStopping(patience=-1), r"EarlyStopping: patience must be >= 0, got -1"),
+        (lambda: EarlyStopping(patience=-1), r"EarlyStopping: patience must be an integer >= 0, got -1"),
         (lambda: EarlyStopping(min_delta=-0.1), r"EarlyStopping: min_delta must be >= 0, got -0.1"),
         (lambda: EMA(1.0), r"EMA: decay must be in \[0, 1\), got 1.0"),
         (lambda: JSONLLog("x", every=0), r"JSONLLog: every must be >= 1, got 0"),
