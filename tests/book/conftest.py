@@ -10,14 +10,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pytest_collection_modifyitems(items):
-    """One process builds and reads the book, so that two do not write the same pages."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("book"))
-
-
 class Page(HTMLParser):
     """What the tests ask of a page: its elements (tag, attributes) in order, and its ids."""
 

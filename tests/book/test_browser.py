@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,9 @@ pytestmark = [
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and chromedriver"),
 ]
 
-PAGES = ("index", "losses", "notation", "glossary", "bibliography", "exercises/losses")
+ROOT = Path(__file__).resolve().parents[2]
+API = sorted(f"api/{page.stem}" for page in (ROOT / "book" / "api").glob("*.rst"))
+PAGES = ("index", "losses", "notation", "glossary", "bibliography", "exercises/losses", *API)
 PHONE, DESKTOP = 375, 1280
 
 

@@ -25,7 +25,8 @@ def project(tmp_path):
     shutil.copy(ROOT / "_config.yml", tmp_path)
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     (tmp_path / "book").mkdir()
-    shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
+    for part in ("_static", "_ext"):
+        shutil.copytree(ROOT / "book" / part, tmp_path / "book" / part)
     (tmp_path / "book" / "references.bib").touch()
 
     def build(page):
