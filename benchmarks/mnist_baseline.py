@@ -121,19 +121,21 @@ def main() -> None:
     if options.validate:
         train, test = train[:50_000], train[50_000:]
     size = f"{count_parameters(MLP([784, 128, 10])):,} parameters"
-    print(f"784-128-10, {size}, {options.seeds} seeds, {options.device}, one thread")
-    print(f"published: loss {PUBLISHED_LOSS}, accuracy {PUBLISHED_ACCURACY:.2%}")
-    print(f"{'recipe':<38}{'loss':>8}{'accuracy':>10}{'  (min - max)':<20}{'seconds':>8}{'to 97.68 %':>12}")
+    print(f"784-128-10, {size}, {options.seeds} seeds, {options.device}, one thread; ", end="")
+    print(f"published: loss {PUBLISHED_LOSS}, accuracy {PUBLISHED_ACCURACY:.2%}\n")
+    print(
+        "| recipe | loss | accuracy | least to most | seconds | to 97.68 %, s |\n|---|---:|---:|---:|---:|---:|"
+    )
     for recipe in RECIPES:
         if options.only and options.only not in recipe.name:
             continue
         found = np.array([run(recipe, train, test, seed) for seed in range(options.seeds)])
         loss, right, seconds, _ = found.mean(axis=0)
-        spread = f"  ({found[:, 1].min():.2%} - {found[:, 1].max():.2%})"
+        spread = f"{found[:, 1].min():.2%} to {found[:, 1].max():.2%}"
         reached = found[~np.isnan(found[:, 3]), 3]
         when = f"{reached.mean():.1f}" if len(reached) else "never"
         when += "" if len(reached) == len(found) else f" ({len(reached)}/{len(found)})"
-        print(f"{recipe.name:<38}{loss:>8.4f}{right:>10.2%}{spread:<20}{seconds:>8.1f}{when:>12}", flush=True)
+        print(f"| {recipe.name} | {loss:.4f} | {right:.2%} | {spread} | {seconds:.1f} | {when} |", flush=True)
 
 
 if __name__ == "__main__":

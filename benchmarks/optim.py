@@ -63,6 +63,7 @@ def contestants(rule: str, case: str, device: str, compiled: bool) -> dict[str, 
     if name in HAS_FUSED:
         steps["fused"] = torchs(params(), **options, fused=True).step
     if compiled:
+        torch.compiler.reset()  # each optimizer is a recompilation of `step`, and their number is limited
         steps["compiled"] = torch.compile(ours(params(), **options).step, fullgraph=True)
     for step in steps.values():
         for _ in range(3):

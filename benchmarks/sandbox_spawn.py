@@ -60,9 +60,10 @@ def main() -> None:
             times.setdefault("method", []).append(milliseconds(step))
             memory.append(own_memory(worker._process))
             times.setdefault("kill", []).append(milliseconds(worker.close))
+    print("\n| what | median, ms | fastest, ms |\n|---|---:|---:|")
     for name, values in times.items():
-        print(f"{name:12} median {statistics.median(values):7.2f} ms   fastest {min(values):7.2f} ms")
-    print(f"{'memory':12} median {statistics.median(memory):7.1f} MiB of its own per worker")
+        print(f"| {name} | {statistics.median(values):.2f} | {min(values):.2f} |")
+    print(f"\nA worker has {statistics.median(memory):.1f} MiB of its own (median).")
 
 
 if __name__ == "__main__":

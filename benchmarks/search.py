@@ -9,12 +9,14 @@ its parent.
 import argparse
 import math
 
+import numpy as np
 import torch
 
 from gradatim.search import (
     ASHA,
     BatSearch,
     Choice,
+    Comparison,
     GeneticSearch,
     GPSearch,
     GridSearch,
@@ -131,10 +133,15 @@ def single_fidelity(budget: int) -> dict:
     return own | peers
 
 
-def report(title: str, found: list) -> None:
-    print(f"\n{title}\n{'method':<24}{'median':>11}{'25 %':>11}{'75 %':>11}{'spent':>8}{'ms/ask':>9}")
-    for comparison in found:
-        print(comparison.row())
+def report(title: str, found: list[Comparison]) -> None:
+    """A table of the best values found: median and quartiles over the seeds."""
+    print(
+        f"\n{title}\n\n| method | median | 25 % | 75 % | spent | ms per proposal |\n|---|---:|---:|---:|---:|---:|"
+    )
+    for one in found:
+        low, middle, high = np.quantile(one.best, [0.25, 0.5, 0.75])
+        cost = f"{np.mean(one.spent):.0f} | {1e3 * one.seconds_per_proposal:.1f}"
+        print(f"| {one.name} | {middle:.4g} | {low:.4g} | {high:.4g} | {cost} |", flush=True)
 
 
 def main() -> None:
