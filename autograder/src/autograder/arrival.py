@@ -14,7 +14,7 @@ from pathlib import Path
 from nbgrader.utils import parse_utc
 
 from .ingest import SubmittedFile, open_submission_folder
-from .nbgrader_course import write_soon
+from .store import write_soon
 
 FORMAT = "%Y-%m-%d %H:%M:%S UTC"
 _NAME = "timestamp.txt"
@@ -39,6 +39,25 @@ def settle_arrival(
     return time
 
 
+def note_arrival(
+    student: str, assignment: str, notebook: str, digest: str, time: datetime, state_dir: Path
+) -> None:
+    """Set the time at which these bytes count as handed in; an earlier one stays."""
+    path = _record(state_dir, student, assignment, notebook, digest)
+    time = time.astimezone(UTC).replace(tzinfo=None)
+    if (known := _recorded(path)) is None or time < known:
+        write_soon(path, time.strftime(FORMAT).encode())
+
+
+def arrival_time(file: SubmittedFile, state_dir: Path) -> datetime | None:
+    """The time of a submission, in UTC, as `settle_arrival` would return it; nothing is written."""
+    if not file.received:
+        return None
+    now = datetime.fromisoformat(file.received).astimezone(UTC)
+    known = _recorded(_record(state_dir, file.student, file.assignment, file.path.stem, _digest(file)))
+    return min(now, known.replace(tzinfo=UTC)) if known else now
+
+
 def _claimed(file: SubmittedFile) -> datetime | None:
     if not file.claimed:
         return None
@@ -52,15 +71,29 @@ def _first_seen(file: SubmittedFile, state_dir: Path) -> datetime | None:
     if not file.received:
         return None
     now = datetime.fromisoformat(file.received).astimezone(UTC).replace(tzinfo=None)
-    try:
-        digest = hashlib.sha256(file.read()).hexdigest()
-    except OSError as err:
-        digest = hashlib.sha256(str(err).encode()).hexdigest()
-    path = state_dir / "arrivals" / file.student / file.assignment / f"{file.path.stem}-{digest[:16]}"
-    with contextlib.suppress(OSError, ValueError):
-        return min(now, datetime.strptime(path.read_text(encoding="ascii"), FORMAT))
+    path = _record(state_dir, file.student, file.assignment, file.path.stem, _digest(file))
+    if (known := _recorded(path)) is not None:
+        return min(now, known)
     write_soon(path, now.strftime(FORMAT).encode())
     return now
+
+
+def _digest(file: SubmittedFile) -> str:
+    try:
+        return hashlib.sha256(file.read()).hexdigest()
+    except OSError as err:
+        return hashlib.sha256(str(err).encode()).hexdigest()
+
+
+def _record(state_dir: Path, student: str, assignment: str, notebook: str, digest: str) -> Path:
+    return state_dir / "arrivals" / student / assignment / f"{notebook}-{digest[:16]}"
+
+
+def _recorded(path: Path) -> datetime | None:
+    try:
+        return datetime.strptime(path.read_text(encoding="ascii"), FORMAT)
+    except (OSError, ValueError):
+        return None
 
 
 def _write_timestamp(file: SubmittedFile, text: str) -> None:

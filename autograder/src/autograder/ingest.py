@@ -22,7 +22,9 @@ from .reading import MAX_BYTES
 
 MAX_ENTRIES = 100_000  # of one folder
 MAX_NOTES = 20  # of one submission
+TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # what `nbgrader submit` adds
 MAX_TIMESTAMP = 200  # bytes of timestamp.txt
+REFUSED_NOTE = ".ingest-refused"  # in a submission's folder: why `autograder ingest` took nothing in
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _KINDS = (
@@ -34,7 +36,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _COPY_MARK = re.compile(r"( ?\(\d+\)|[-_ ]?copy ?\d*|[-_ ]?v(ersion)?\d+|[-_ ]?final)+$", re.IGNORECASE)
-_NOTEBOOK_ENDING = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)
+NOTEBOOK_ENDING = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)
 
 
 class Refused(OSError):
@@ -82,6 +84,13 @@ def open_submission_folder(file: SubmittedFile) -> Iterator[int]:
         yield folder
 
 
+def read_beside(file: SubmittedFile, name: str, limit: int = 1000) -> bytes | None:
+    """A small file that was handed in beside a notebook; None if there is no such regular file."""
+    with contextlib.suppress(OSError), open_submission_folder(file) as folder:
+        return _read_regular(folder, name, limit)
+    return None
+
+
 def class_folder(directory: Path) -> tuple[Path, Path]:
     """Return (course directory, folder that holds the students' folders) for either of the two."""
     directory = Path(directory).resolve()
@@ -110,7 +119,9 @@ def scan(directory: Path) -> list[SubmittedFile]:
     seen = sorted({f.assignment for f in files}) or assignment_names()
     for student, reason in refused:
         for assignment in seen:
-            files += [_refused(base, student, assignment, n, reason) for n in _expected(course, assignment)]
+            files += [
+                _refused(base, student, assignment, n, reason) for n in expected_notebooks(course, assignment)
+            ]
     return sorted(files, key=lambda f: (f.student, f.assignment, str(f.path)))
 
 
@@ -121,7 +132,9 @@ def find_submission(directory: Path, student: str, assignment: str) -> list[Subm
         with _folder(base) as handle:
             return _scan_student(course, base, handle, student, only=assignment)
     except Refused as err:
-        return [_refused(base, student, assignment, n, str(err)) for n in _expected(course, assignment)]
+        return [
+            _refused(base, student, assignment, n, str(err)) for n in expected_notebooks(course, assignment)
+        ]
 
 
 def audit_line(file: SubmittedFile) -> str:
@@ -172,7 +185,8 @@ def _scan_student(
                     files += _scan_assignment(course, base, folder, student, assignment)
             except Refused as err:
                 files += [
-                    _refused(base, student, assignment, n, str(err)) for n in _expected(course, assignment)
+                    _refused(base, student, assignment, n, str(err))
+                    for n in expected_notebooks(course, assignment)
                 ]
     return files
 
@@ -183,9 +197,13 @@ def _scan_assignment(
     found, notes = _sort_entries(folder)
     claimed = ""
     with contextlib.suppress(OSError):
-        claimed = _read_regular(folder, "timestamp.txt", MAX_TIMESTAMP).decode("utf-8", "replace").strip()
-    expected = _expected(course, assignment, list(found))
-    matched, reasons = _match(expected, list(found), notes)
+        claimed = _read_regular(folder, TIMESTAMP, MAX_TIMESTAMP).decode("utf-8", "replace").strip()
+    refused = ""
+    if not found:
+        with contextlib.suppress(OSError):
+            refused = _printable(_read_regular(folder, REFUSED_NOTE, 2000).decode("utf-8", "replace").strip())
+    expected = expected_notebooks(course, assignment, list(found))
+    matched, reasons = match_notebooks(expected, list(found), notes)
     if len(notes) > MAX_NOTES:
         notes = [*notes[: MAX_NOTES - 1], f"{len(notes) - MAX_NOTES + 1} more files were noticed."]
     files = []
@@ -193,7 +211,7 @@ def _scan_assignment(
     for name in expected:
         actual = matched.get(name)
         if actual is None:
-            reason = reasons.get(name, f"No notebook {name}.ipynb was handed in.")
+            reason = refused or reasons.get(name, f"No notebook {name}.ipynb was handed in.")
             missing = _refused(base, student, assignment, name, reason, tuple(notes))
             files.append(replace(missing, received=folder_time, claimed=claimed))
             continue
@@ -228,18 +246,18 @@ def _sort_entries(folder: int) -> tuple[dict[str, os.stat_result], list[str]]:
     notes: list[str] = []
     for name in _names(folder):
         info = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if _NOTEBOOK_ENDING.search(name):
+        if NOTEBOOK_ENDING.search(name):
             found[name] = info
             if stat.S_ISREG(info.st_mode) and info.st_nlink > 1:
-                notes.append(f"{_shown(name)} is a hard link; it has another name elsewhere.")
-        elif name != "timestamp.txt":
+                notes.append(f"{shown(name)} is a hard link; it has another name elsewhere.")
+        elif name not in (TIMESTAMP, SECRET):
             kind = _kind_of(info)
             why = "a module that would stand in for an installed one" if name.endswith(".py") else kind
-            notes.append(f"{_shown(name)} ({why}) was ignored.")
+            notes.append(f"{shown(name)} ({why}) was ignored.")
     return found, notes
 
 
-def _expected(course: Path, assignment: str, found: list[str] | None = None) -> list[str]:
+def expected_notebooks(course: Path, assignment: str, found: list[str] | None = None) -> list[str]:
     """Names of the notebooks that belong to an assignment, without their ending."""
     if assignment in assignment_names():
         return [assignment]
@@ -249,7 +267,9 @@ def _expected(course: Path, assignment: str, found: list[str] | None = None) -> 
     return sorted(n[:-6] for n in found or [] if n.endswith(".ipynb")) or [assignment]
 
 
-def _match(expected: list[str], found: list[str], notes: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+def match_notebooks(
+    expected: list[str], found: list[str], notes: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Say which file is which notebook. A renamed file counts where only one can be meant."""
     matched = {name: f"{name}.ipynb" for name in expected if f"{name}.ipynb" in found}
     reasons: dict[str, str] = {}
@@ -264,26 +284,26 @@ def _match(expected: list[str], found: list[str], notes: list[str]) -> tuple[dic
             actual = similar[0]
             matched[name] = actual
             left.remove(actual)
-            notes.append(f"{_shown(actual)} was taken for {name}.ipynb.")
+            notes.append(f"{shown(actual)} was taken for {name}.ipynb.")
         elif similar:
-            several = ", ".join(_shown(file) for file in similar[:5])
+            several = ", ".join(shown(file) for file in similar[:5])
             reasons[name] = (
                 f"None of the files is called {name}.ipynb, and several could be meant: {several}."
             )
-    notes += [f"{_shown(file)} was ignored: it is no notebook of this assignment." for file in left]
+    notes += [f"{shown(file)} was ignored: it is no notebook of this assignment." for file in left]
     return matched, reasons
 
 
 def _plain(name: str) -> str:
     """A notebook's name without ending, copy marks, case and separators."""
-    return re.sub(r"[\s_\-.]+", "", _COPY_MARK.sub("", _NOTEBOOK_ENDING.sub("", name))).lower()
+    return re.sub(r"[\s_\-.]+", "", _COPY_MARK.sub("", NOTEBOOK_ENDING.sub("", name))).lower()
 
 
 def _refusal(info: os.stat_result, name: str) -> str | None:
     if not stat.S_ISREG(info.st_mode):
-        return f"{_shown(name)} is {_kind_of(info)}, not a file; hand in the notebook itself."
+        return f"{shown(name)} is {_kind_of(info)}, not a file; hand in the notebook itself."
     if info.st_size > MAX_BYTES:
-        return f"{_shown(name)} is larger than {MAX_BYTES >> 20} MiB; clear the outputs and hand it in again."
+        return f"{shown(name)} is larger than {MAX_BYTES >> 20} MiB; clear the outputs and hand it in again."
     return None
 
 
@@ -304,20 +324,56 @@ def _read_regular(folder: int, name: str, limit: int) -> bytes:
     except Refused:
         raise
     except OSError as err:
-        raise Refused(f"{_shown(name)} could not be read ({err.strerror}).") from None
+        raise Refused(f"{shown(name)} could not be read ({err.strerror}).") from None
     try:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode) or info.st_size > limit:
-            raise Refused(_refusal(info, name) or f"{_shown(name)} is too large.")
+            raise Refused(_refusal(info, name) or f"{shown(name)} is too large.")
         parts, size = [], 0
         while chunk := os.read(handle, 1 << 20):
             size += len(chunk)
             if size > limit:
-                raise Refused(f"{_shown(name)} grew while it was read.")
+                raise Refused(f"{shown(name)} grew while it was read.")
             parts.append(chunk)
         return b"".join(parts)
     finally:
         os.close(handle)
+
+
+def read_tree(
+    folder: Path, entries: int, total: int, depth: int = 8
+) -> Iterator[tuple[tuple[str, ...], "bytes | Refused"]]:
+    """The files below a folder with their bytes, or why one is not read; hidden ones are passed over.
+
+    Args:
+        entries, total: files and bytes after which the rest is refused.
+        depth: folders within folders that are looked into.
+    """
+    count = size = 0
+
+    def walk(handle: int, parts: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], "bytes | Refused"]]:
+        nonlocal count, size
+        for name in _names(handle):
+            count += 1
+            here = (*parts, name)
+            try:
+                if count > entries or size > total:
+                    raise Refused(f"{shown(name)} is one file too many, or the files are too large in all.")
+                if _kind(handle, name) == "a folder":
+                    if len(here) > depth:
+                        raise Refused(f"{shown(name)} lies too deep; hand in the notebook itself.")
+                    with _folder(name, handle) as inner:
+                        yield from walk(inner, here)
+                    continue
+                content = _read_regular(handle, name, MAX_BYTES)
+                size += len(content)
+            except Refused as err:
+                yield here, err
+            else:
+                yield here, content
+
+    with _folder(folder) as top:
+        yield from walk(top, ())
 
 
 @contextlib.contextmanager
@@ -327,11 +383,11 @@ def _folder(name: str | Path, parent: int | None = None) -> Iterator[int]:
         flags = _FOLDER if parent is not None else _FOLDER & ~os.O_NOFOLLOW
         handle = os.open(name, flags, dir_fd=parent)
     except OSError as err:
-        shown = _shown(Path(name).name)
+        label = shown(Path(name).name)
         if parent is not None and err.errno in (errno.ELOOP, errno.ENOTDIR):
             kind = _kind(parent, str(name))
-            raise Refused(f"{shown} is {kind}, not a folder; hand in the files themselves.") from None
-        raise Refused(f"The folder {shown} could not be opened ({err.strerror}).") from None
+            raise Refused(f"{label} is {kind}, not a folder; hand in the files themselves.") from None
+        raise Refused(f"The folder {label} could not be opened ({err.strerror}).") from None
     try:
         yield handle
     finally:
@@ -361,7 +417,7 @@ def _kind_of(info: os.stat_result) -> str:
     return next((words for test, words in _KINDS if test(info.st_mode)), "a file")
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """A name as it may stand in a sentence: short and printable."""
     text = _printable(name)
     return f"'{text if len(text) <= 80 else text[:77] + '...'}'"
