@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,12 @@ import pytest
 from autograder.ingest import SubmittedFile
 from autograder.plots import bars, histogram
 from autograder.report import ClassReport, assignment_report, report_csv, report_html
-from autograder.verdict import Diagnosis, ExerciseVerdict, SubmissionVerdict, TestVerdict
+from autograder.verdict import CellOutcome, Diagnosis, ExerciseVerdict, SubmissionVerdict, TestVerdict
 
+LONG = "def alpha(x):\n" + "\n".join(
+    f"    weights = weights.{op}({k}) + x.{op}() / {k + 1}"
+    for k, op in enumerate(("exp", "log", "sin", "cos", "tan"))
+)
 NAIVE = Diagnosis("naive", "The exponential is taken first.", "toy.html#stable", True)
 
 
@@ -88,11 +93,42 @@ def test_files_are_written_for_each_assignment(tmp_path):
     for one in CLASS:
         report.add(*one)
     paths = report.write(tmp_path)
-    assert [p.name for p in paths] == ["toy.html", "toy.csv", "toy.json"]
+    assert [p.name for p in paths] == ["toy.html", "toy.csv", "toy.json", "toy-similar.csv"]
     data = json.loads((tmp_path / "toy.json").read_text())
     assert data["submissions"] == 4
     assert data["exercises"][0]["difficulty"] == 0.75
     assert (tmp_path / "toy.csv").read_text().splitlines()[1].startswith("alpha,Alpha,3,0.75,0.577")
+
+
+def test_similar_answers_are_in_every_file(tmp_path):
+    source = LONG.replace("weights", "theta")
+    report = ClassReport()
+    for name, text in {"ann": LONG, "bob": source, "cat": "def alpha(x):\n    return x\n"}.items():
+        file, verdict = graded(name, 3, 3)
+        report.add(file, replace(verdict, cells=(CellOutcome("answer", "alpha", "ok", source=text),)))
+    report.write(tmp_path)
+    found = json.loads((tmp_path / "toy.json").read_text())["similarity"]
+    assert [(g["students"], g["similarity"]) for g in found["groups"]] == [(["ann", "bob"], 1.0)]
+    assert (tmp_path / "toy-similar.csv").read_text().splitlines()[1:] == [
+        "alpha,1,ann,1,",
+        "alpha,1,bob,1,",
+    ]
+    page = (tmp_path / "toy.html").read_text()
+    assert "<td>ann, bob</td>" in page
+    assert "not a proof" in page
+
+
+def test_what_took_most_time_or_hit_a_limit_is_listed():
+    slow = graded("eve", 3, 3, seconds=9.0)
+    file, verdict = graded("fay", 3, 0, restarts=1)
+    report = assignment_report("toy", [*CLASS, slow, (file, verdict)])
+    assert [(r["student"], r["seconds"], r["restarts"]) for r in report.resources] == [
+        ("eve", 9.0, 0),
+        ("fay", 0.1, 1),
+    ]
+    text = report_html(report)
+    assert "Time and resources" in text
+    assert "9.00" in text
 
 
 def test_no_submission_is_said():

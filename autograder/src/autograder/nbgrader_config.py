@@ -2,6 +2,8 @@
 traits accept dotted names.
 """
 
+import os
+import sys
 from pathlib import Path
 
 from traitlets.config import Config
@@ -28,6 +30,10 @@ configure(c)
 
 def configure(c: Config) -> None:
     """Apply the settings to nbgrader's configuration object."""
+    # nbgrader makes a gradebook with the `alembic` command, and needs it on the PATH even when called by its full path.
+    scripts, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if scripts not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([path, scripts])
     c.Autograde.exporter_class = f"{PLUGIN}.TolerantExporter"
     c.Autograde.pre_convert_hook = f"{PLUGIN}.prepare_submission"
     c.Autograde.sanitize_preprocessors = [

@@ -14,6 +14,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from .assignment import AssignmentError
 from .nbgrader_config import FILE, write_config
+from .store import write_soon
 
 STATE = ".autograder"  # in the course directory: verdicts, the secret, what was moved away
 STEPS = ("source", "release", "submitted", "autograded", "feedback")
@@ -78,18 +79,6 @@ def write_graded(course_dir: Path, student: str, assignment: str, notebook: str,
         write_soon(path, content)
         os.chmod(path, 0o444)
     return path
-
-
-def write_soon(path: Path, content: bytes) -> None:
-    """Write whole by a rename, without waiting for the disk: for what can be made again from the result store."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

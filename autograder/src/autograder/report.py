@@ -11,18 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .assignment import assignment_title
+from .assignment import Assignment, assignment_names, assignment_title
 from .export import neutral
 from .ingest import SubmittedFile
-from .page import Markup, escape, link, page, table
-from .plots import bars, histogram
+from .report_page import RESOURCE, SLOWEST, report_html
+from .similarity import Answers, Similarity
 from .store import write_whole
 from .verdict import ExerciseVerdict, SubmissionVerdict
 
 Graded = tuple[SubmittedFile, SubmissionVerdict]
-#: Outcomes that an honest answer reaches too, but that are worth a look.
-RESOURCE = ("timeout", "crashed", "memory")
-MAX_LISTED = 200
 
 
 @dataclass
@@ -35,6 +32,7 @@ class ExerciseStats:
             item-total correlation); None with fewer than three submissions or without spread.
         statuses: how many submissions ended how.
         claims: share of submissions in which each claim holds.
+        seconds: median and slowest time of its hidden tests.
     """
 
     id: str
@@ -45,6 +43,7 @@ class ExerciseStats:
     statuses: dict[str, int]
     claims: dict[str, float]
     misconceptions: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -64,7 +63,9 @@ class AssignmentReport:
     suspicions: list[dict[str, str]]
     failures: list[dict[str, str]]
     seconds: dict[str, float]
+    resources: list[dict[str, Any]]
     tiers: dict[str, int]
+    similarity: Similarity = field(default_factory=Similarity)
 
     def to_json(self) -> str:
         return (
@@ -73,8 +74,14 @@ class AssignmentReport:
         )
 
 
-def assignment_report(assignment: str, graded: Sequence[Graded]) -> AssignmentReport:
-    """Count over the verdicts of one assignment; ValueError if there is none."""
+def assignment_report(
+    assignment: str, graded: Sequence[Graded], answers: Answers | None = None
+) -> AssignmentReport:
+    """Count over the verdicts of one assignment; ValueError if there is none.
+
+    Args:
+        answers: the class's answers, to be compared with each other and with the library; None compares nothing.
+    """
     if not graded:
         raise ValueError(
             f"assignment_report: graded must hold at least one verdict of {assignment!r}, got none"
@@ -100,8 +107,28 @@ def assignment_report(assignment: str, graded: Sequence[Graded]) -> AssignmentRe
             "median": statistics.median(seconds),
             "slowest": seconds[-1],
         },
+        resources=_resources(graded),
         tiers=dict(Counter(v.tier for v in verdicts if v.tier)),
+        similarity=answers.compare() if answers is not None else Similarity(),
     )
+
+
+def _resources(graded: Sequence[Graded]) -> list[dict[str, Any]]:
+    """The submissions that took most: time, and processes that had to be started again. At most SLOWEST."""
+    usual = statistics.median(v.seconds for _, v in graded)
+    rows = [
+        {
+            "student": file.student,
+            "seconds": verdict.seconds,
+            "restarts": verdict.restarts,
+            "limits": sum(e.status in RESOURCE for e in verdict.exercises),
+        }
+        for file, verdict in graded
+        if verdict.restarts
+        or verdict.seconds > 3 * usual
+        or any(e.status in RESOURCE for e in verdict.exercises)
+    ]
+    return sorted(rows, key=lambda row: (-row["seconds"], row["student"]))[:SLOWEST]
 
 
 def _exercises(verdicts: list[SubmissionVerdict]) -> list[ExerciseStats]:
@@ -128,6 +155,10 @@ def _exercise_stats(found: list[ExerciseVerdict], rest: list[float]) -> Exercise
         statuses=dict(Counter(e.status for e in found).most_common()),
         claims={claim: held / len(found) for claim, held in claims.items()},
         misconceptions=dict(Counter(e.diagnosis.misconception for e in found if e.diagnosis).most_common()),
+        seconds={
+            "median": statistics.median(e.seconds for e in found),
+            "slowest": max(e.seconds for e in found),
+        },
     )
 
 
@@ -181,84 +212,6 @@ def _failures(graded: Sequence[Graded]) -> list[dict[str, str]]:
     return found
 
 
-def report_html(report: AssignmentReport, title: str = "", book: str = "") -> str:
-    """The report as one page that loads nothing and needs no script."""
-    name = title or report.assignment
-    parts = [
-        f"<h1>Class report: {escape(name)}</h1>",
-        f"<p>{report.submissions} submissions, {report.readable} of them readable. Mean {report.mean:.1f}, median "
-        f"{report.median:.1f} of {report.max_score:g} points. Points given by hand are not counted here.</p>",
-        "<h2>Scores</h2>",
-        histogram(report.scores, report.max_score, "points", "submissions"),
-        "<h2>Exercises</h2>",
-        "<p class=dim>Solved: mean share of the points. Discrimination: correlation with the points of all other "
-        "exercises; near 0 or below, strong students fail the exercise as often as weak ones: look at it.</p>",
-        bars(
-            [(e.title, e.difficulty, f"{e.difficulty:.0%}") for e in report.exercises],
-            "share of the points earned",
-        ),
-        _exercise_table(report),
-        "<h2>Misconceptions</h2>",
-        _misconception_table(report, book),
-        "<h2>Claims that fewest answers meet</h2>",
-        _claim_table(report),
-        _listed("Failures", report.failures, ("student", "exercise", "status", "message")),
-        _listed("Worth a look: possible attacks", report.suspicions, ("student", "evidence")),
-        _listed("Repairs", report.repairs, ("student", "repair")),
-        "<h2>Time</h2>",
-        f"<p>{report.seconds['total']:.1f} s of grading in all, median {report.seconds['median']:.2f} s, slowest "
-        f"{report.seconds['slowest']:.2f} s. Isolation: {escape(_tiers(report))}.</p>",
-    ]
-    return page(f"Class report: {name}", "\n".join(parts))
-
-
-def _tiers(report: AssignmentReport) -> str:
-    return ", ".join(f"{tier} ({count})" for tier, count in report.tiers.items()) or "nothing was run"
-
-
-def _exercise_table(report: AssignmentReport) -> str:
-    rows = [
-        (
-            e.title,
-            f"{e.difficulty:.0%}",
-            "–" if e.discrimination is None else f"{e.discrimination:.2f}",
-            f"{e.max_score:g}",
-            ", ".join(f"{status} {count}" for status, count in e.statuses.items()),
-        )
-        for e in report.exercises
-    ]
-    return table(("Exercise", "Solved", "Discrimination", "Points", "Outcomes"), rows, (1, 2, 3))
-
-
-def _misconception_table(report: AssignmentReport, book: str) -> str:
-    if not report.misconceptions:
-        return "<p>No failed answer behaved like one of the planted mistakes.</p>"
-    rows = [
-        (
-            m["count"],
-            m["exercise"],
-            m["misconception"],
-            Markup(link(f"{book.removesuffix('/')}/{m['section']}", m["section"])) if book else m["section"],
-        )
-        for m in report.misconceptions[:MAX_LISTED]
-    ]
-    return table(("Answers", "Exercise", "Mistake", "In the book"), rows, (0,))
-
-
-def _claim_table(report: AssignmentReport) -> str:
-    claims = [(held, e.title, claim) for e in report.exercises for claim, held in e.claims.items()]
-    rows = [(f"{held:.0%}", exercise, claim) for held, exercise, claim in sorted(claims)[:10]]
-    return table(("Holds in", "Exercise", "Claim"), rows, (0,))
-
-
-def _listed(heading: str, entries: list[dict[str, str]], keys: tuple[str, ...]) -> str:
-    if not entries:
-        return f"<h2>{heading}</h2><p>None.</p>"
-    more = f"<p>{len(entries) - MAX_LISTED} more in the JSON file.</p>" if len(entries) > MAX_LISTED else ""
-    rows = [[entry[key] for key in keys] for entry in entries[:MAX_LISTED]]
-    return f"<h2>{heading}</h2>{table([k.capitalize() for k in keys], rows)}{more}"
-
-
 def report_csv(report: AssignmentReport) -> str:
     """One row an exercise, safe to open in a spreadsheet."""
     out = io.StringIO()
@@ -275,6 +228,20 @@ def report_csv(report: AssignmentReport) -> str:
     return out.getvalue()
 
 
+def similar_csv(report: AssignmentReport) -> str:
+    """One row a student in a group of similar answers, or with an answer like the library's."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["exercise", "group", "student", "similarity", "equals"])
+    for k, group in enumerate(report.similarity.groups, 1):
+        for student in group.students:
+            writer.writerow([neutral(v) for v in (group.exercise, k, student, group.similarity, "")])
+    for entry in report.similarity.library:
+        row = (entry["exercise"], "", entry["student"], "", entry["equals"])
+        writer.writerow([neutral(v) for v in row])
+    return out.getvalue()
+
+
 class ClassReport:
     """Collects verdicts one by one, then writes one report an assignment.
 
@@ -283,29 +250,49 @@ class ClassReport:
 
     def __init__(self) -> None:
         self._graded: dict[str, list[Graded]] = {}
+        self._answers: dict[str, Answers] = {}
 
     def add(self, file: SubmittedFile, verdict: SubmissionVerdict) -> None:
         self._graded.setdefault(file.assignment, []).append((file, _counted(verdict)))
+        if file.assignment not in self._answers:
+            self._answers[file.assignment] = Answers(_given_code(file.assignment))
+        for cell in verdict.cells:
+            if cell.origin == "answer" and cell.exercise:
+                self._answers[file.assignment].add(file.student, cell.exercise, cell.source)
 
     def reports(self) -> list[AssignmentReport]:
-        return [assignment_report(name, graded) for name, graded in sorted(self._graded.items())]
+        return [
+            assignment_report(name, graded, self._answers[name])
+            for name, graded in sorted(self._graded.items())
+        ]
 
     def write(self, folder: Path, book: str = "") -> list[Path]:
-        """Write <assignment>.html, .csv and .json for each assignment; return their paths."""
+        """Write <assignment>.html, .csv, .json and -similar.csv for each assignment; return their paths."""
         paths = []
         for report in self.reports():
             title = assignment_title(report.assignment)
             texts = {
-                "html": report_html(report, title, book),
-                "csv": report_csv(report),
-                "json": report.to_json(),
+                ".html": report_html(report, title, book),
+                ".csv": report_csv(report),
+                ".json": report.to_json(),
+                "-similar.csv": similar_csv(report),
             }
             for ending, text in texts.items():
-                path = folder / f"{report.assignment}.{ending}"
+                path = folder / f"{report.assignment}{ending}"
                 write_whole(path, text.encode("utf-8", "replace"))
                 path.chmod(0o644)
                 paths.append(path)
         return paths
+
+
+def _given_code(assignment: str) -> dict[str, str]:
+    """What the released notebook holds in each exercise's answer cell."""
+    if assignment not in assignment_names():
+        return {}
+    from .release import load_template
+
+    cells = load_template(Assignment.load(assignment)).of_role("answer")
+    return {c.exercise: c.source for c in cells if c.exercise}
 
 
 def _counted(verdict: SubmissionVerdict) -> SubmissionVerdict:
