@@ -17,6 +17,10 @@ USES = {
     "local import": "def ce(x, t):\n    import torch.nn.functional as G\n    return G.cross_entropy(x, t)",
     "helper": "def h(x, t): return F.cross_entropy(x, t)\ndef ce(x, t): return h(x, t)",
     "alias of the module": "G = F\ndef ce(x, t): return G.cross_entropy(x, t)",
+    "alias in the function": "def ce(x, t):\n    G = F\n    return G.cross_entropy(x, t)",
+    "alias of an alias in a method": "class M:\n    def f(self, x, t):\n        H = (G := nn.functional)\n"
+    "        return H.cross_entropy(x, t)\nce = M().f",
+    "the module as a default": "def ce(x, t, *, G=F): return G.cross_entropy(x, t)",
     "assignment": "ce = F.cross_entropy",
     "lambda": "ce = lambda x, t: F.cross_entropy(x, t)",
     "another path": "def ce(x, t): return nn.modules.loss.F.cross_entropy(x, t)",
@@ -46,6 +50,8 @@ HONEST = {
     "own name compile": "def compile(x): return x\ndef ce(x, t): return compile(x)",
     "a variable elsewhere": "loss = F.cross_entropy(y, z)\ndef ce(x, t):\n    loss = x.sum()\n    return loss",
     "a parameter's name": "for x in [F.cross_entropy(y, z)]: pass\ndef ce(x, t): return x.sum()",
+    "an alias in another function": "def g(y, z):\n    q = F.cross_entropy\n    return q(y, z)\n"
+    "def ce(x, t):\n    q = x.sum()\n    return q",
     "module eval": "def ce(x, t, model): return model.eval()(x)",
 }
 
@@ -64,7 +70,7 @@ def test_the_message_quotes_the_line_and_names_the_function():
     (finding,) = find_forbidden([HEADER, "def ce(x, t):\n    return F.cross_entropy(x, t)"], ["ce"], FORBID)
     assert finding.sentence() == (
         "`return F.cross_entropy(x, t)` uses torch.nn.functional.cross_entropy, "
-        "which this exercise asks you to write"
+        "which is not allowed in this exercise"
     )
 
 
@@ -74,3 +80,11 @@ def test_cells_that_do_not_parse_are_passed_over():
 
 def test_nothing_forbidden_finds_nothing():
     assert find_forbidden([HEADER, "ce = F.cross_entropy"], ["ce"], ()) == []
+
+
+def test_a_method_of_tensors_is_found_by_its_name():
+    forbid = ("torch.Tensor.backward",)
+    assert find_forbidden(["def f(x):\n    x.sum().backward()\n    return x.grad"], ["f"], forbid)
+    assert find_forbidden(["def f(x):\n    step = x.sum().backward\n    return step()"], ["f"], forbid)
+    assert not find_forbidden(["def f(backward):\n    return backward"], ["f"], forbid)
+    assert not find_forbidden(["def g(x):\n    x.backward()\ndef f(x):\n    return x"], ["f"], forbid)

@@ -10,7 +10,7 @@ What the tree cannot decide (a name built at run time) is left to the worker's h
 import ast
 import symtable
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -35,7 +35,7 @@ class Finding:
     def sentence(self) -> str:
         if self.opaque:
             return f"`{self.line}` uses {self.name}, which hides what is called; write the call plainly"
-        return f"`{self.line}` uses {self.name}, which this exercise asks you to write"
+        return f"`{self.line}` uses {self.name}, which is not allowed in this exercise"
 
 
 @dataclass
@@ -45,6 +45,7 @@ class _Module:
     definitions: dict[str, list[ast.AST]] = field(default_factory=dict)
     imports: dict[str, set[str]] = field(default_factory=dict)  # local name -> dotted names it may stand for
     lines: dict[int, str] = field(default_factory=dict)  # id(node) -> source line
+    aliases: dict[str, list[ast.expr]] = field(default_factory=dict)  # within the statement being judged
 
 
 def find_forbidden(sources: Iterable[str], names: Iterable[str], forbid: Iterable[str]) -> list[Finding]:
@@ -169,9 +170,13 @@ def _root(node: ast.AST) -> str:
 
 
 def _judge(node: ast.AST, module: _Module, forbidden: set[str]) -> Iterator[Finding]:
+    module = replace(module, aliases=_aliases(node))
+    methods = {name.rpartition(".")[2]: name for name in forbidden if name.startswith("torch.Tensor.")}
     for part in ast.walk(node):
         line = module.lines.get(id(part), "")
-        if isinstance(part, ast.Attribute | ast.Name):
+        if isinstance(part, ast.Attribute) and part.attr in methods and not _is_binding(part):
+            yield Finding(methods[part.attr], line)  # whatever it is a method of: types are not known here
+        elif isinstance(part, ast.Attribute | ast.Name):
             for dotted in _dotted(part, module):
                 if name := _same_thing(dotted, forbidden):
                     yield Finding(name, line)
@@ -183,6 +188,28 @@ def _judge(node: ast.AST, module: _Module, forbidden: set[str]) -> Iterator[Find
             for _, dotted in _imported(part):
                 if dotted in forbidden or dotted.split(".")[0] in OPAQUE:
                     yield Finding(dotted, line, opaque=dotted not in forbidden)
+
+
+def _aliases(statement: ast.AST) -> dict[str, list[ast.expr]]:
+    """The other names that a statement gives to names inside it: `G = F` in a function, `def f(x, G=F)`."""
+    found: dict[str, list[ast.expr]] = {}
+    for part in ast.walk(statement):
+        pairs: list[tuple[ast.AST, ast.expr | None]] = []
+        if isinstance(part, ast.Assign):
+            pairs = [(target, part.value) for target in part.targets]
+        elif isinstance(part, ast.AnnAssign | ast.NamedExpr):
+            pairs = [(part.target, part.value)]
+        elif isinstance(part, ast.arguments):
+            positional = [*part.posonlyargs, *part.args]
+            defaults = zip(positional[len(positional) - len(part.defaults) :], part.defaults, strict=True)
+            pairs = [*defaults, *zip(part.kwonlyargs, part.kw_defaults, strict=True)]
+        for target, value in pairs:
+            name = target.arg if isinstance(target, ast.arg) else getattr(target, "id", None)
+            while isinstance(value, ast.NamedExpr):
+                value = value.value
+            if name is not None and isinstance(value, ast.Name | ast.Attribute):
+                found.setdefault(name, []).append(value)
+    return found
 
 
 def _is_opaque(dotted: str) -> bool:
@@ -254,3 +281,5 @@ def _dotted(node: ast.AST, module: _Module, depth: int = 0) -> Iterator[str]:
                     statement.value, ast.Name | ast.Attribute
                 ):
                     yield from _dotted(statement.value, module, depth + 1)
+            for value in module.aliases.get(node.id, []):
+                yield from _dotted(value, module, depth + 1)

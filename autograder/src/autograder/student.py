@@ -145,12 +145,18 @@ class RemoteStudent:
 
     def __init__(self, worker: Worker, on_call: OnCall | None = None):
         object.__setattr__(self, "_worker", worker)
+        object.__setattr__(self, "_found", {})
         worker.on_call = on_call
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        return self._worker.do("lookup", name, name=name)
+        if name not in self._found:
+            value = self._worker.do("lookup", name, name=name)
+            if not isinstance(value, RemoteNamed):
+                return value  # data and objects can be others the next time
+            self._found[name] = value  # the worker finds it by name at every call, so it is asked only once
+        return self._found[name]
 
     def __dir__(self) -> list[str]:
         return self._worker.names()

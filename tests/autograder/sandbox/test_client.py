@@ -2,13 +2,17 @@
 
 import gc
 import os
+import select
 import signal
 import time
 
 import pytest
 import torch
 
-from autograder.sandbox import StudentFailure
+from autograder.sandbox import Sandbox, SandboxConfig, StudentFailure, wire
+from autograder.sandbox.client import Zygote, use_offered
+
+from .conftest import SMALL
 
 FINE = "def fine():\n    return 42"
 
@@ -449,3 +453,81 @@ def test_nothing_of_a_worker_remains(sandbox):
             work = worker._process._work
         assert work is None or not os.path.exists(work)
     assert descriptors() == before
+
+
+# One zygote, several graders
+
+
+def test_a_joined_zygote_serves_on_when_a_joiner_leaves_and_ends_with_its_owner(sandbox):
+    config = SandboxConfig(tier="namespaces", **SMALL)
+    owner = Zygote(config.for_zygote("namespaces"), None)
+    use_offered(owner.offer())
+    try:
+        with Sandbox(config) as first, Sandbox(config) as second:
+            assert first.report == second.report == owner.wait_until_ready()
+            with first.open() as worker:
+                assert worker.run_cell(FINE).status == "ok"
+                assert still_grades(worker)
+            first.close()
+            with second.open() as worker:
+                assert worker.run_cell(FINE).status == "ok"
+                assert still_grades(worker)
+                owner.close()
+                with pytest.raises(StudentFailure):
+                    worker.student.fine()
+            with second.open() as worker:  # starts a zygote of its own
+                assert worker.run_cell(FINE).status == "ok"
+                assert still_grades(worker)
+    finally:
+        use_offered(None)
+        owner.close()
+
+
+def test_an_offered_zygote_of_another_configuration_is_not_joined(sandbox):
+    other = SandboxConfig(tier="namespaces", **SMALL, seed=7)
+    owner = Zygote(other.for_zygote("namespaces"), None)
+    use_offered(owner.offer())
+    try:
+        with Sandbox(SandboxConfig(tier="namespaces", **SMALL)) as own, own.open() as worker:
+            owner.close()
+            assert worker.run_cell(FINE).status == "ok"
+            assert still_grades(worker)
+    finally:
+        use_offered(None)
+        owner.close()
+
+
+def test_a_worker_does_not_outlive_the_grader_that_asked_for_it(sandbox):
+    process = sandbox.spawn()
+    watched = os.dup(process._descriptor)
+    wire.send(process.connection, wire.pack({"op": "cell", "id": 1, "source": "while True: pass"}))
+    process.connection.close()  # what the end of a killed grading process closes
+    process._monitor.close()
+    poll = select.poll()
+    poll.register(watched, select.POLLIN)
+    assert poll.poll(10_000), "the worker still runs"
+    os.close(watched)
+
+
+def test_a_function_is_looked_up_once_and_a_value_every_time(answered, monkeypatch):
+    assert answered.run_cell("count = 0\ndef step():\n    global count\n    count += 1").status == "ok"
+    asked = []
+    do = answered.do
+    monkeypatch.setattr(answered, "do", lambda what, *args, **kw: asked.append(what) or do(what, *args, **kw))
+    student = answered.student
+    for expected in (1, 2):
+        student.step()
+        assert student.count == expected
+    assert asked.count("lookup") == 3
+    assert asked.count("call") == 2
+
+
+def test_only_the_students_time_uses_up_the_budget(answered):
+    assert answered.run_cell("import time\ndef nap(s):\n    time.sleep(s)").status == "ok"
+    student = answered.student
+    with answered.limits(seconds=1.5):
+        time.sleep(2)  # the test's own computing
+        student.nap(0.9)
+        with pytest.raises(StudentFailure) as caught:
+            student.nap(0.9)
+    assert caught.value.kind == "timeout"

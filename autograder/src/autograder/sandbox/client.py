@@ -14,14 +14,16 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import linux, wire
 from .config import SandboxConfig, environment
 from .failure import SandboxError
 from .root import without
-from .submission import Worker
 from .tiers import choose_tier
+
+if TYPE_CHECKING:
+    from .submission import Worker
 
 START_SECONDS = 300.0  # a busy machine imports torch slowly
 SPAWN_SECONDS = 20.0
@@ -43,7 +45,7 @@ class Sandbox:
     """One zygote; opens a worker per submission. Safe to use from several threads.
 
     `tier` is the isolation in force, `report` what the zygote said of itself. If the zygote dies, the next worker
-    starts a new one.
+    starts a new one. A zygote that was offered to this process (`use_offered`) and fits is joined, not started.
     """
 
     def __init__(self, config: SandboxConfig | None = None):
@@ -75,13 +77,19 @@ class Sandbox:
             if self.tier != "namespaces" and self._directory is None:
                 self._directory = tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True)
                 os.chmod(self._directory.name, 0o711)
-            self._zygote = Zygote(self.config.for_zygote(self.tier), self._directory and self._directory.name)
-            self.report = self._zygote.report
+            config, directory = self.config.for_zygote(self.tier), self._directory and self._directory.name
+            offered = _offered is not None and _offered.fits(config) and self.starts == 0
+            self._zygote = _offered.join(directory) if offered else Zygote(config, directory)
             self.starts += 1
+        self.report = self._zygote.wait_until_ready()
         return self._zygote
 
     def open(self) -> Worker:
         """A worker for one submission; its process starts with the first request."""
+        from .submission import (
+            Worker,
+        )  # it imports torch, which whoever only starts a zygote need not wait for
+
         return Worker(self.config, self.spawn)
 
     def spawn(self) -> Process:
@@ -109,17 +117,15 @@ class Sandbox:
 
 
 class Zygote:
-    """The zygote's process and its control socket."""
+    """The zygote's process and a control socket to it. It starts in the background; see `wait_until_ready`."""
 
     def __init__(self, config: dict[str, Any], directory: str | None):
-        self._config, self._directory, self._count = config, directory, 0
-        self.report: dict[str, Any] = {}
-        self._readable = without(config["bind"], config["hide"]) if config["tier"] == "landlock" else ([], [])
+        self._set_up(config, directory)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
         surroundings = environment("/scratch") | FORK_CHEAPLY
         if directory is not None:
             surroundings = environment(self._make_work("zygote")) | {"TMPDIR": self._work} | FORK_CHEAPLY
-            config["environment"] = surroundings
+            config = config | {"environment": surroundings}
         boot = _BOOT.format(directory=str(Path(__file__).parent), descriptor=theirs.fileno())
         self._process = subprocess.Popen(
             [sys.executable, "-S", "-P", "-B", "-"],
@@ -135,13 +141,42 @@ class Zygote:
             self._process.stdin.write(boot.encode())
             self._process.stdin.close()
             self._send_config(json.dumps(config).encode())
-            self.report = self._receive(START_SECONDS)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self.close()
             raise SandboxError(f"the sandbox did not start: {error}") from error
-        if "fatal" in self.report:
-            self.close()
-            raise SandboxError(f"the sandbox did not start: {self.report['fatal']}")
+
+    def _set_up(self, config: dict[str, Any], directory: str | None) -> None:
+        self._config, self._directory, self._count = config, directory, 0
+        self.report: dict[str, Any] = {}
+        self._process: subprocess.Popen | None = None
+        self._readable = without(config["bind"], config["hide"]) if config["tier"] == "landlock" else ([], [])
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """What the zygote reports of itself once it has imported everything. Raises SandboxError if it cannot."""
+        if not self.report:
+            try:
+                self.report = self._receive(START_SECONDS)
+            except (OSError, ValueError) as error:
+                self.close()
+                raise SandboxError(f"the sandbox did not start: {error}") from error
+            if "fatal" in self.report:
+                self.close()
+                raise SandboxError(f"the sandbox did not start: {self.report['fatal']}")
+        return self.report
+
+    def offer(self) -> Offer:
+        """What another process needs to join this zygote. Pass it on while a process is being started."""
+        return Offer(self._control, self._config)
+
+    @classmethod
+    def joined(cls, door: socket.socket, config: dict[str, Any], directory: str | None) -> Zygote:
+        """A further control socket to a running zygote. Raises OSError when that has ended."""
+        zygote = cls.__new__(cls)
+        zygote._set_up(config, directory)
+        zygote._control, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
+        with theirs:
+            socket.send_fds(door, [b'{"join": true}'], [theirs.fileno()])
+        return zygote
 
     def _make_work(self, name: str) -> str:
         """A directory for a process of a tier that cannot mount one; its owner is who will use it."""
@@ -166,10 +201,15 @@ class Zygote:
         return json.loads(message)
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        if self._process is not None:
+            return self._process.poll() is None
+        poll = select.poll()
+        poll.register(self._control, 0)  # a hang-up is reported always
+        return not poll.poll(0)
 
     def spawn(self, config: SandboxConfig) -> Process:
         """Fork a worker. Raises OSError or WireError when it does not come up."""
+        self.wait_until_ready()
         self._count += 1
         request: dict[str, Any] = {
             "rlimits": config.resource_limits(
@@ -188,13 +228,39 @@ class Zygote:
         return Process(ours, monitor, work)
 
     def close(self) -> None:
-        """End the zygote and, in the namespaces tier, with it every worker."""
+        """End the zygote and, in the namespaces tier, with it every worker. One that was joined goes on."""
         self._control.close()
+        if self._process is None:
+            return
+        if not self.report:
+            self._process.kill()  # still importing: it would not notice for seconds
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(2)
             return
         self._process.kill()
         self._process.wait(10)
+
+
+class Offer:
+    """A zygote that several processes use; travels to a process of `multiprocessing` while that is being started."""
+
+    def __init__(self, door: socket.socket, config: dict[str, Any]):
+        self._door, self._config = door, config
+
+    def fits(self, config: dict[str, Any]) -> bool:
+        return config == self._config
+
+    def join(self, directory: str | None) -> Zygote:
+        return Zygote.joined(self._door, self._config, directory)
+
+
+_offered: Offer | None = None
+
+
+def use_offered(offer: Offer | None) -> None:
+    """Let this process's sandboxes join the offered zygote where they would start one of the same configuration."""
+    global _offered
+    _offered = offer
 
 
 class Process:

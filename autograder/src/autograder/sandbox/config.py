@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ class SandboxConfig:
     minimum: str = "landlock"
     unsafe: bool = False
     course_modules: tuple[str, ...] = ()
-    preload: tuple[str, ...] = PRELOAD
-    preload_if_present: tuple[str, ...] = PRELOAD_IF_PRESENT
+    # What is imported early changes no verdict: no part of `repr`, which verdicts are kept under.
+    preload: tuple[str, ...] = field(default=PRELOAD, repr=False)
+    preload_if_present: tuple[str, ...] = field(default=PRELOAD_IF_PRESENT, repr=False)
     bind: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
     memory_bytes: int = 4 * GIB

@@ -56,16 +56,16 @@ class _Deadline(wire.Deadline):
     def __init__(self, seconds: float, process: Process, grace: float):
         super().__init__(seconds)
         self._seconds, self._process, self._grace = seconds, process, grace
-        self._waited, self._extended = process.waited_for_processor(), 0.0
+        self._waited, self.extended = process.waited_for_processor(), 0.0
 
     def expire(self) -> float:
         if self.expired:
             return 0.0
         waited = self._process.waited_for_processor()
-        more = min(waited - self._waited, MAX_EXTENSION * self._seconds - self._extended)
+        more = min(waited - self._waited, MAX_EXTENSION * self._seconds - self.extended)
         self._waited = waited
         if more > 0.05:
-            self._extended += more
+            self.extended += more
             return more
         self.expired = True
         self._process.signal(signal.SIGINT)
@@ -74,12 +74,12 @@ class _Deadline(wire.Deadline):
 
 @dataclass
 class _Limits:
-    """The budget that all requests in a `limits` block share."""
+    """The budget that all requests in a `limits` block share. What the test itself computes does not use it up."""
 
     seconds: float
     forbid: tuple[str, ...]
     seed: int | None
-    until: float
+    left: float
 
 
 class Worker:
@@ -91,7 +91,7 @@ class Worker:
         self._remote: Remote | None = None
         self._cells: list[tuple[str, float]] = []
         self._limits: _Limits | None = None
-        self._requests = self._starts = 0
+        self._requests = self._starts = self._open_requests = 0
         self._closed = False
         self.on_call: Callable[[str, Any], None] | None = None
 
@@ -157,7 +157,7 @@ class Worker:
         With a seed, the worker's random generators start from it at the block's first request.
         """
         outer = self._limits
-        self._limits = _Limits(seconds, tuple(forbid), seed, time.monotonic() + seconds)
+        self._limits = _Limits(seconds, tuple(forbid), seed, left=seconds)
         try:
             yield
         finally:
@@ -209,7 +209,7 @@ class Worker:
     ) -> tuple[dict[str, Any], list[bytearray]]:
         limits = self._limits
         allowed = REQUEST_SECONDS if limits is None else limits.seconds
-        seconds = allowed if limits is None else limits.until - time.monotonic()
+        seconds = allowed if limits is None else limits.left
         if seconds <= 0:
             raise failure("timeout", f"{name} did not finish within {allowed:g} seconds")
         reply, parts, expired = self._converse(message, buffers, seconds, name, allowed)
@@ -234,6 +234,8 @@ class Worker:
         process = self._ensure_process()
         self._requests += 1
         deadline = _Deadline(seconds, process, self._config.interrupt_grace)
+        started = time.monotonic()
+        self._open_requests += 1
         try:
             number = self._requests
             wire.send(process.connection, wire.pack(message | {"id": number}, buffers), deadline)
@@ -264,6 +266,12 @@ class Worker:
         except BaseException:
             self._drop_process()
             raise
+        finally:
+            self._open_requests -= 1
+            if (
+                self._limits is not None and not self._open_requests
+            ):  # one within another is in the outer's time
+                self._limits.left -= time.monotonic() - started - deadline.extended
 
     def _student_error(self, error: dict[str, Any], name: str) -> StudentFailure:
         kind, message = safe(_text(error.get("type")), 100), safe(_text(error.get("message")))

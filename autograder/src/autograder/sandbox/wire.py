@@ -19,6 +19,7 @@ from typing import Any
 
 MAGIC = b"GSB1"
 _PREFIX = struct.Struct("!4sI")
+_IN_ONE_PIECE = 1 << 18  # bytes of a frame that are worth a copy to be sent at once
 
 
 class WireError(Exception):
@@ -117,14 +118,15 @@ def _refuse_constant(name: str) -> Any:
 
 def send(sock: socket.socket, parts: Sequence[bytes], deadline: Deadline | None = None) -> None:
     """Write a frame. Raises TimeoutError when the reader does not read until `deadline`."""
+    if sum(map(len, parts)) <= _IN_ONE_PIECE:
+        parts = [b"".join(parts)]  # the reader then wakes once, and finds all of it
     for part in parts:
         view = memoryview(part)
         while view:
-            _wait(sock, select.POLLOUT, deadline)
             try:
                 view = view[sock.send(view[: 1 << 20], socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                continue
+                _wait(sock, select.POLLOUT, deadline)
             except OSError as error:
                 raise Closed(f"the connection is closed ({type(error).__name__})") from None
 
@@ -133,24 +135,30 @@ def receive(
     sock: socket.socket, deadline: Deadline | None = None, caps: Caps = CAPS
 ) -> tuple[dict[str, Any], list[bytearray]]:
     """Read one frame. Raises Closed, WireError, or TimeoutError at `deadline`."""
-    magic, length = _PREFIX.unpack(_read(sock, _PREFIX.size, deadline))
+    magic, length = _PREFIX.unpack(_read(sock, _PREFIX.size, deadline, awaited=True))
     if magic != MAGIC or length > caps.header:
         raise WireError("not a frame")
     message, lengths = unpack_header(bytes(_read(sock, length, deadline)), caps)
     return message, [_read(sock, size, deadline) for size in lengths]
 
 
-def _read(sock: socket.socket, size: int, deadline: Deadline | None) -> bytearray:
+def _read(sock: socket.socket, size: int, deadline: Deadline | None, awaited: bool = False) -> bytearray:
+    """The next `size` bytes. Waits first where they are `awaited`, else only when they are not there yet."""
     received = bytearray()
     while len(received) < size:
-        _wait(sock, select.POLLIN, deadline)
+        if awaited:
+            _wait(sock, select.POLLIN, deadline)
         try:
-            chunk = sock.recv(min(size - len(received), 1 << 20))
+            chunk = sock.recv(min(size - len(received), 1 << 20), 0 if awaited else socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            awaited = True
+            continue
         except OSError as error:
             raise Closed(f"the connection is closed ({type(error).__name__})") from None
         if not chunk:
             raise Closed("the connection is closed")
         received += chunk
+        awaited = False
     return received
 
 

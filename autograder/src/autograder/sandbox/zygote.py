@@ -15,6 +15,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -240,20 +241,46 @@ def _address_space() -> int:
 
 
 def _serve(control: socket.socket, config: dict[str, Any], report: dict[str, Any]) -> None:
+    """Fork a worker for every request, until the first control socket, the owner's, is closed."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    controls = {control.fileno(): control}
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 2)
-        if not message:
-            os._exit(
-                0
-            )  # the trusted side is gone; in the namespaces tier every worker dies with this process
-        connection, monitor = (socket.socket(fileno=number) for number in descriptors)
-        child = os.fork()
-        if child == 0:
+        for number, _ in poll.poll():
+            asking = controls[number]
+            message, descriptors, _, _ = socket.recv_fds(asking, 1 << 16, 2)
+            if message:
+                request = json.loads(message)
+                sockets = [socket.socket(fileno=number) for number in descriptors]
+                if "join" in request:
+                    controls[sockets[0].fileno()] = sockets[0]
+                    poll.register(sockets[0], select.POLLIN)
+                    sockets[0].send(json.dumps(report).encode())
+                else:
+                    _fork_worker(controls, *sockets, config, request)
+            elif asking is control:
+                os._exit(
+                    0
+                )  # the trusted side is gone; in the namespaces tier every worker dies with this process
+            else:
+                poll.unregister(asking)
+                controls.pop(number).close()
+
+
+def _fork_worker(
+    controls: dict[int, socket.socket],
+    connection: socket.socket,
+    monitor: socket.socket,
+    config: dict[str, Any],
+    request: dict[str, Any],
+) -> None:
+    if os.fork() == 0:
+        for control in controls.values():
             control.close()
-            _start_worker(connection, monitor, config, json.loads(message))
-        connection.close()
-        monitor.close()
+        _start_worker(connection, monitor, config, request)
+    connection.close()
+    monitor.close()
 
 
 def _start_worker(
@@ -273,7 +300,7 @@ def _start_worker(
             settings = config | request
             worker.run(connection, settings, _SHELL[0] if _SHELL else None)
         connection.close()
-        _announce(monitor, child)
+        _announce_and_await(monitor, child)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         monitor.send(json.dumps({"ended": status}).encode())
     except BaseException as error:
@@ -282,12 +309,20 @@ def _start_worker(
         os._exit(0)
 
 
-def _announce(monitor: socket.socket, child: int) -> None:
-    """Hand the trusted side a descriptor for the worker: a process number can be another process by tomorrow."""
+def _announce_and_await(monitor: socket.socket, child: int) -> None:
+    """Hand the trusted side a descriptor for the worker: a process number can be another process by tomorrow.
+
+    Returns when the worker has ended; a trusted side that goes first, killed, takes the worker with it.
+    """
     note = json.dumps({"pid": child}).encode()
-    if hasattr(os, "pidfd_open"):
-        descriptor = os.pidfd_open(child)
-        socket.send_fds(monitor, [note], [descriptor])
-        os.close(descriptor)
-    else:
+    if not hasattr(os, "pidfd_open"):
         monitor.send(note)
+        return
+    descriptor = os.pidfd_open(child)
+    socket.send_fds(monitor, [note], [descriptor])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.register(monitor, 0)  # a hang-up is reported always
+    if all(number != descriptor for number, _ in poll.poll()):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
