@@ -1,16 +1,19 @@
 """Grading a class: in parallel as in one process, resumable, and deaf to a grading process that dies."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from autograder import runner
+from autograder.arrival import note_arrival
 from autograder.cli import main
 
 from .hostile import submissions, unusual
@@ -24,6 +27,7 @@ CLASS = {
     "half": unusual.GOOD[: unusual.GOOD.index(b"RunningMean")],
     "other": unusual.with_softplus(unusual.NOISY["a lambda"]),
 }
+LONG_AGO = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 MARKS = {"good": 6, "wrong": 3, "empty": 0, "exits": 3, "half": 3, "other": 6}
 
 
@@ -63,6 +67,49 @@ def test_the_second_run_grades_nothing_anew(course, monkeypatch):
 
 def test_filters_leave_the_others_out(course):
     assert grade(course, "--student", "empty")[2] == {"empty": 0}
+
+
+def test_since_leaves_what_came_earlier_by_the_servers_clock(course):
+    path = course / "submitted" / "empty" / "toy" / "toy.ipynb"
+    os.utime(path, (0, 0))  # a student can set this; the server's time is another
+    assert set(grade(course, "--since", "1h")[2]) == set(CLASS)
+    note_arrival("empty", "toy", "toy", hashlib.sha256(b"").hexdigest(), LONG_AGO, course / ".autograder")
+    assert set(grade(course, "--since", "1h")[2]) == set(CLASS) - {"empty"}
+    assert set(grade(course, "--since", "2026-01-02T03:04")[2]) == set(CLASS)
+    assert set(grade(course, "--since", "2026-01-02T03:04:01Z")[2]) == set(CLASS) - {"empty"}
+
+
+@pytest.mark.parametrize("command", ["grade", "feedback", "report", "export"])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            ["--student", "nobody"],
+            "--student nobody: no submission found; there is one of empty, good, wrong",
+        ),
+        (["--assignment", "losses"], "--assignment losses: no submission found; there is one of toy"),
+        (
+            ["--since", "2099-01-01"],
+            "--since 2099-01-01 00:00 UTC: no submission found; the last one came at 20",
+        ),
+    ],
+)
+def test_a_filter_that_leaves_nothing_says_so(tmp_path, monkeypatch, capsys, command, options, sentence):
+    monkeypatch.setenv("GRADATIM_COURSE", str(TOY))
+    for student in ("good", "wrong", "empty"):
+        (tmp_path / "submitted" / student / "toy").mkdir(parents=True)
+    assert main([command, str(tmp_path), *options]) == 2
+    error = capsys.readouterr().err.strip()
+    assert sentence in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("text", ["yesterday", "2h ago", "", "2026-13-01", "-2h"])
+def test_a_time_that_is_none_is_refused_by_its_text(capsys, text):
+    with pytest.raises(SystemExit) as stop:
+        main(["grade", ".", f"--since={text}"])
+    assert stop.value.code == 2
+    assert "must be a time such as 2026-03-01, 2026-03-01T18:00+01:00 or 2h (ago)" in capsys.readouterr().err
 
 
 def test_what_json_says_of_an_exercise(course):
@@ -106,16 +153,18 @@ def test_a_grading_process_that_dies_costs_only_the_submission_that_kills_it(cou
     poison.write_text(
         "import os\n"
         "from autograder import runner\n"
-        "grade = runner._Graders.grade\n"
+        "grade = runner.Graders.grade\n"
         "def poisoned(self, file):\n"
         "    if file.student == 'wrong': os._exit(9)\n"
         "    return grade(self, file)\n"
-        "runner._Graders.grade = poisoned\n"
+        "runner.Graders.grade = poisoned\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(course))
-    status, table, marks = grade(course, "--jobs", "2")
-    assert status == 0
-    assert marks == MARKS | {"wrong": 0}
+    # In a process of its own: here the server that grading processes are forked from may run already, unpoisoned.
+    command = [sys.executable, "-m", "autograder.cli", "grade", str(course), "--quiet", "--jobs", "2"]
+    subprocess.run([*command, "--json", str(course / "marks.json")], check=True, capture_output=True)
+    table = json.loads((course / "marks.json").read_text())
+    assert {student: own["toy"]["score"] for student, own in table.items()} == MARKS | {"wrong": 0}
     assert "ended the grading process" in table["wrong"]["toy"]["exercises"]["softplus"]["message"]
 
 
@@ -138,9 +187,28 @@ def test_an_interrupted_run_is_continued(course, how):
 
 def test_the_progress_of_a_class_does_not_hold_its_verdicts(course, monkeypatch):
     """`grade_class` is a stream: the second verdict is not reached before the first was taken."""
-    monkeypatch.setattr(runner._Graders, "grade", lambda self, file: file.student)
+    monkeypatch.setattr(runner.Graders, "grade", lambda self, file: file.student)
     options = runner.Options(course, course / ".autograder")
     files = [type("F", (), {"student": s})() for s in ("a", "b", "c")]
     stream = runner.grade_class(files, options)
     assert next(stream).verdict == "a"
     stream.close()
+
+
+@pytest.mark.slow
+def test_the_first_hidden_test_does_not_pay_for_an_import():
+    """torch.optim imports torch._dynamo at its first use; on a busy machine that took a student's ten seconds."""
+    code = (
+        "import sys\n"
+        "from autograder.assignment import Assignment\n"
+        "from autograder.grading import Grader\n"
+        f"with Grader(Assignment.load('toy', __import__('pathlib').Path({str(TOY)!r})), secret=b's') as grader:\n"
+        "    grader.sandbox\n"
+        "    before = set(sys.modules)\n"
+        "    import torch\n"
+        "    torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.1).step()\n"
+        "    print(len(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 20

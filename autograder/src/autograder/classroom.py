@@ -4,9 +4,11 @@ Nothing here holds the class's verdicts in memory; ten thousand submissions pass
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from .sandbox import SandboxConfig, SandboxUnavailable
 from .sandbox.tiers import choose_tier
 
 STATE = ".autograder"
+LOOKED_AT = 50  # notebooks that are searched for the libraries that the class uses
+ALWAYS = {"matplotlib", "matplotlib_inline", "tqdm"}  # IPython's own figures need the first two
 
 
 def class_options(arguments: argparse.Namespace) -> Options:
@@ -26,13 +30,16 @@ def class_options(arguments: argparse.Namespace) -> Options:
     if not arguments.directory.is_dir():
         raise AssignmentError(f"{arguments.directory}: there is no such directory")
     course, _ = class_folder(arguments.directory)
-    sandbox = SandboxConfig(
-        minimum=arguments.min_tier or "landlock",
-        tier="none" if arguments.unsafe_no_sandbox and not _isolates() else None,
-        unsafe=arguments.unsafe_no_sandbox,
-    )
+    scheduler, unsafe = getattr(arguments, "scheduler", None), arguments.unsafe_no_sandbox
+    if scheduler is None:
+        tier = "none" if unsafe and not _isolates() else None
+        sandbox = SandboxConfig(minimum=arguments.min_tier or "landlock", tier=tier, unsafe=unsafe)
+    else:  # each worker takes the strongest tier that it has
+        minimum = arguments.min_tier or ("none" if unsafe else "landlock")
+        sandbox = SandboxConfig(minimum=minimum, unsafe=unsafe)
     try:
-        choose_tier(sandbox)
+        if scheduler is None:
+            choose_tier(sandbox)
     except SandboxUnavailable as err:
         raise AssignmentError(f"{err} (`autograder doctor` says more)") from None
     state = arguments.state or course / STATE
@@ -45,7 +52,7 @@ def class_options(arguments: argparse.Namespace) -> Options:
         raise AssignmentError(
             f"{state}: verdicts cannot be kept there; name a folder you can write with --state"
         )
-    return Options(course.resolve(), state.resolve(), sandbox)
+    return Options(course.resolve(), state.resolve(), sandbox, scheduler)
 
 
 def _isolates() -> bool:
@@ -57,19 +64,59 @@ def _isolates() -> bool:
 
 
 def find_submissions(arguments: argparse.Namespace) -> list[SubmittedFile]:
-    """The submissions that the filters leave, refused files included, each with its reason."""
-    files = [
-        f
-        for f in scan(arguments.directory)
-        if (arguments.student is None or f.student == arguments.student)
-        and (arguments.assignment is None or f.assignment == arguments.assignment)
-    ]
+    """The submissions that the filters leave, refused files included, each with its reason.
+
+    AssignmentError that names the filter, or the folder, which leaves none.
+    """
+    files = scan(arguments.directory)
     if not files:
         raise AssignmentError(
             f"{arguments.directory}: no submission found; expected "
             "submitted/<student>/<assignment>/<notebook>.ipynb below it"
         )
+    for name in ("student", "assignment"):
+        wanted = getattr(arguments, name)
+        if wanted is not None:
+            there = sorted({getattr(f, name) for f in files})
+            files = [f for f in files if getattr(f, name) == wanted]
+            if not files:
+                shown = ", ".join(there[:10]) + (", ..." if len(there) > 10 else "")
+                raise AssignmentError(f"--{name} {wanted}: no submission found; there is one of {shown}")
+    if arguments.since is not None:
+        files = _since(files, arguments)
     return files
+
+
+def _since(files: list[SubmittedFile], arguments: argparse.Namespace) -> list[SubmittedFile]:
+    """Those which this server received at `--since` or later. A file of unknown time is kept: rather once too often."""
+    from .arrival import arrival_time
+
+    course, _ = class_folder(arguments.directory)
+    state = arguments.state or course / STATE
+    times = [(f, arrival_time(f, state)) for f in files]
+    late = [f for f, time in times if time is None or time >= arguments.since]
+    if not late:
+        last = max(time for _, time in times if time is not None)
+        raise AssignmentError(
+            f"--since {arguments.since:%Y-%m-%d %H:%M} UTC: no submission found; the last one came at "
+            f"{last:%Y-%m-%d %H:%M} UTC"
+        )
+    return late
+
+
+def _preloading(sandbox: SandboxConfig, files: list[SubmittedFile]) -> SandboxConfig:
+    """The sandbox without libraries that the first notebooks do not mention: scikit-learn takes seconds to import.
+
+    Only time depends on it. A notebook that does import such a library does so itself.
+    """
+    mentioned: set[str] = set()
+    optional = {name.partition(".")[0] for name in sandbox.preload_if_present}
+    for file in files[:LOOKED_AT]:
+        with contextlib.suppress(OSError):
+            raw = file.read()
+            mentioned |= {name for name in optional if name.encode() in raw}
+    needed = [n for n in sandbox.preload_if_present if {n.partition(".")[0]} & (mentioned | ALWAYS)]
+    return replace(sandbox, preload_if_present=tuple(needed))
 
 
 class GradedClass:
@@ -80,27 +127,30 @@ class GradedClass:
         self.files = find_submissions(arguments)
         self.jobs, self.quiet = arguments.jobs, arguments.quiet
         self.missing = len(self.files)
+        self.options = replace(self.options, sandbox=_preloading(self.options.sandbox, self.files))
 
     def __iter__(self) -> Iterator[Graded]:
-        self._log_arrivals()
+        some_are_new = self._log_arrivals()
         bar = tqdm(
             total=len(self.files), unit="notebook", disable=self.quiet, file=sys.stderr, mininterval=0.5
         )
         with bar:
-            for graded in grade_class(self.files, self.options, jobs=self.jobs):
+            for graded in grade_class(self.files, self.options, jobs=self.jobs, some_are_new=some_are_new):
                 yield graded
                 self.missing -= 1
                 bar.update()
 
-    def _log_arrivals(self) -> None:
-        """One line a file that was not logged before: who, what, when, which digest, or why it was refused."""
+    def _log_arrivals(self) -> bool:
+        """One line a file that was not logged before: who, what, when, which digest, or why it was refused.
+
+        Returns whether there was one.
+        """
         path = self.options.state_dir / "audit.jsonl"
         known = set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
+        new = [line for line in map(audit_line, self.files) if line not in known]
         with path.open("a", encoding="utf-8") as log:
-            for file in self.files:
-                line = audit_line(file)
-                if line not in known:
-                    log.write(line + "\n")
+            log.writelines(f"{line}\n" for line in new)
+        return bool(new)
 
 
 class Marks:

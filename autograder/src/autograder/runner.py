@@ -7,19 +7,26 @@ submissions in flight, and the next run takes the rest from the store.
 import contextlib
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from .assignment import assignment_names
 from .ingest import SubmittedFile
 from .sandbox import SandboxConfig
+from .sandbox.client import Offer, Zygote, use_offered
+from .sandbox.tiers import choose_tier
 from .verdict import SubmissionVerdict
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Options:
     course_dir: Path
     state_dir: Path  # verdicts and the secret
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    scheduler: str | None = None  # of a Dask cluster that grades in this machine's place
 
 
 @dataclass(frozen=True)
@@ -39,16 +47,34 @@ class Graded:
     verdict: SubmissionVerdict
 
 
-def grade_class(files: list[SubmittedFile], options: Options, *, jobs: int = 1) -> Iterator[Graded]:
+def grade_class(
+    files: list[SubmittedFile], options: Options, *, jobs: int = 1, some_are_new: bool = False
+) -> Iterator[Graded]:
     """Yield the verdict on every file, in the order they are reached.
 
     Args:
-        jobs: grading processes; 1 grades in this process.
+        jobs: grading processes; 1 grades in this process. Without meaning on a cluster.
+        some_are_new: not every verdict is in the store. Then the sandbox starts at once, while this process and the
+            grading processes still import what they need.
     """
-    return _grade_here(files, options) if jobs == 1 else _grade_in_pool(files, options, jobs)
+    if options.scheduler is not None:
+        from .cluster import grade_on_cluster
+
+        yield from grade_on_cluster(files, options, options.scheduler)
+        return
+    with ExitStack() as resources:
+        offer = None
+        if some_are_new and (tier := choose_tier(options.sandbox)) == "namespaces":
+            # A weaker tier needs a directory of each process's own, so there each starts its own zygote.
+            zygote = Zygote(options.sandbox.for_zygote(tier), None)
+            resources.callback(zygote.close)
+            offer = zygote.offer()
+        yield from (
+            _grade_here(files, options, offer) if jobs == 1 else _grade_in_pool(files, options, jobs, offer)
+        )
 
 
-class _Graders:
+class Graders:
     """The graders of this process, one an assignment, opened at first need."""
 
     def __init__(self, options: Options) -> None:
@@ -56,21 +82,29 @@ class _Graders:
         self._open: dict[str, Any] = {}
 
     def grade(self, file: SubmittedFile) -> SubmissionVerdict:
-        grader = self._grader(file)
         try:
             raw = file.read()
         except OSError as err:  # refused at ingest, or swapped since
-            verdict = grader.unreadable(str(err))
-        else:
-            verdict = grader.grade(raw)
+            return self.unreadable(file, str(err))
+        return self.grade_bytes(file, raw)
+
+    def grade_bytes(self, file: SubmittedFile, raw: bytes) -> SubmissionVerdict:
+        return self.with_notes(file, self.open(file).grade(raw))
+
+    def unreadable(self, file: SubmittedFile, reason: str) -> SubmissionVerdict:
+        return self.with_notes(file, self.open(file).unreadable(reason))
+
+    def with_notes(self, file: SubmittedFile, verdict: SubmissionVerdict) -> SubmissionVerdict:
+        """The verdict, with what was noticed when the file was taken in."""
         return replace(verdict, repairs=(*file.notes, *verdict.repairs)) if file.notes else verdict
 
     def failed(self, file: SubmittedFile) -> SubmissionVerdict:
-        return self._grader(file).unreadable(
+        return self.open(file).unreadable(
             "grading this submission ended the grading process; please look at it by hand"
         )
 
-    def _grader(self, file: SubmittedFile) -> Any:
+    def open(self, file: SubmittedFile) -> Any:
+        """The grader that a file needs."""
         from .grading import open_grader
         from .plain import open_plain
 
@@ -91,21 +125,25 @@ class _Graders:
         self._open.clear()
 
 
-def _grade_here(files: list[SubmittedFile], options: Options) -> Iterator[Graded]:
-    graders = _Graders(options)
+def _grade_here(files: list[SubmittedFile], options: Options, offer: Offer | None) -> Iterator[Graded]:
+    use_offered(offer)
+    graders = Graders(options)
     try:
         for file in files:
             yield Graded(file, graders.grade(file))
     finally:
         graders.close()
+        use_offered(None)
 
 
-def _grade_in_pool(files: list[SubmittedFile], options: Options, jobs: int) -> Iterator[Graded]:
+def _grade_in_pool(
+    files: list[SubmittedFile], options: Options, jobs: int, offer: Offer | None
+) -> Iterator[Graded]:
     waiting = iter(range(len(files)))
     while True:
         running: dict[Future[str], int] = {}
         try:
-            with _pool(options, jobs) as pool:
+            with _pool(options, jobs, offer) as pool:
                 for k, verdict in _through(pool, files, waiting, running, 2 * jobs):
                     yield Graded(files[k], verdict)
             return
@@ -120,7 +158,7 @@ def _grade_alone(file: SubmittedFile, options: Options) -> SubmissionVerdict:
         with _pool(options, 1) as pool:
             return SubmissionVerdict.from_json(pool.submit(_grade_in_process, file).result())
     except BrokenProcessPool:
-        graders = _Graders(options)
+        graders = Graders(options)
         try:
             return graders.failed(file)
         finally:
@@ -128,9 +166,20 @@ def _grade_alone(file: SubmittedFile, options: Options) -> SubmissionVerdict:
 
 
 @contextlib.contextmanager
-def _pool(options: Options, jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned, not forked: a fork after torch has run threads can deadlock."""
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _open_process, (options,))
+def _pool(options: Options, jobs: int, offer: Offer | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Grading processes. Not forked from this one: a fork after torch has run threads can deadlock.
+
+    On Linux they are forked from a server process that has imported everything once and has one thread.
+    """
+    os.environ.update(ONE_THREAD)  # as OpenBLAS makes its threads when it is imported
+    if sys.platform == "linux":
+        context: BaseContext = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(
+            ["autograder.grading", "torch._dynamo"]
+        )  # torch.optim needs the latter
+    else:
+        context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(jobs, context, _open_process, (options, dict(os.environ), offer))
     try:
         yield pool
     finally:
@@ -164,19 +213,22 @@ def _through(
             yield k, verdict
 
 
-_process: _Graders | None = None
+_process: Graders | None = None
 
 
-def _open_process(options: Options) -> None:
+def _open_process(options: Options, environment: dict[str, str], offer: Offer | None) -> None:
     """Set up a grading process: one thread, and an end of its own when its parent dies."""
     global _process
     import torch
 
+    os.environ.clear()
+    os.environ.update(environment)  # the server may have been started under another one
+    use_offered(offer)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
-    _process = _Graders(options)
+    _process = Graders(options)
 
 
 def _grade_in_process(file: SubmittedFile) -> str:
