@@ -1,10 +1,14 @@
-"""The command line: release, grade, feedback, report, export, check, doctor, gate, new, sample."""
+"""The command line: each command is imported when it is run; `autograder --help` lists them."""
 
 import argparse
+import importlib
 import json
+import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .assignment import AssignmentError
@@ -26,6 +30,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="all, if none is named")
     sub.add_argument(
         "--course", type=Path, help="also an nbgrader course directory: its source/, release/, configuration"
+    )
+
+    sub = command("bundle", _bundle, "write one archive for students: notebooks, library, what to install")
+    sub.add_argument("assignments", nargs="*", metavar="ASSIGNMENT", help="all, if none is named")
+    sub.add_argument("--output", type=Path, default=Path("gradatim-students.zip"), metavar="FILE")
+
+    sub = command("ingest", _ingest, "take in an LMS's download, or one student's own archive")
+    sub.add_argument(
+        "downloads", nargs="+", type=Path, metavar="DOWNLOAD", help="zip of Moodle or Canvas; the newest last"
+    )
+    sub.add_argument("directory", type=Path, metavar="DIRECTORY", help="the course directory")
+    sub.add_argument("--assignment", required=True, metavar="NAME")
+    sub.add_argument("--map", type=Path, metavar="FILE", help="CSV: LMS id or name, student id")
+    sub.add_argument(
+        "--student", metavar="ID", help="the downloads are this student's own notebook or archive"
+    )
+    sub.add_argument(
+        "--received", type=_time, metavar="TIME", help="when all of it was handed in (default: now); ISO 8601"
+    )
+    sub.add_argument(
+        "--state", type=Path, help="where originals and the log are kept (default: as for grade)"
     )
 
     sub = command("grade", _grade, "grade every submission below a directory")
@@ -53,6 +78,19 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--format", choices=("csv", "canvas", "moodle"), default="csv")
     sub.add_argument("--output", type=Path, metavar="FILE", help="default: marks-<format>.csv in DIRECTORY")
     _grading_options(sub)
+
+    sub = command("gradescope", _gradescope, "write the archive to upload as a Gradescope autograder")
+    sub.add_argument("assignment")
+    sub.add_argument("--output", type=Path, metavar="FILE", help="default: gradescope-ASSIGNMENT.zip here")
+    sub.add_argument(
+        "--min-tier",
+        choices=("namespaces", "landlock"),
+        default="landlock",
+        help="refuse a weaker sandbox there",
+    )
+    sub.add_argument(
+        "--index", default="", metavar="URL", help="a further package index, as for torch without CUDA"
+    )
 
     sub = command("check", _check, "a student's self-check: the public checks on a notebook")
     sub.add_argument("notebook", type=Path)
@@ -90,8 +128,19 @@ def _directory(sub: argparse.ArgumentParser) -> None:
 
 def _grading_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="grading processes (default: 1)")
+    sub.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="grade on the workers of this Dask scheduler, such as tls://host:8786, not in processes here",
+    )
     sub.add_argument("--student", help="only this student")
     sub.add_argument("--assignment", help="only this assignment")
+    sub.add_argument(
+        "--since",
+        type=_time,
+        metavar="TIME",
+        help="only what this server got then or later; ISO 8601, or 2h (ago)",
+    )
     sub.add_argument(
         "--state", type=Path, help="where verdicts and the secret are kept (default: DIRECTORY/.autograder)"
     )
@@ -111,6 +160,24 @@ def _positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+_AGO = re.compile(r"(\d{1,4})\s*(min|h|d)")
+_UNITS = {"min": "minutes", "h": "hours", "d": "days"}
+
+
+def _time(text: str) -> datetime:
+    """An ISO 8601 time (UTC unless it names a zone), or so long ago: 90min, 2h, 3d."""
+    now = datetime.now(UTC)
+    if match := _AGO.fullmatch(text.strip()):
+        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        time = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be a time such as 2026-03-01, 2026-03-01T18:00+01:00 or 2h (ago), got {text!r}"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,20 +213,50 @@ def _release(options: argparse.Namespace) -> int:
     return 0
 
 
+def _bundle(options: argparse.Namespace) -> int:
+    from .assignment import Assignment, assignment_names
+    from .bundle import write_bundle
+
+    names = options.assignments or assignment_names()
+    print(write_bundle([Assignment.load(name) for name in names], options.output))
+    return 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from .intake import open_intake, run_intake
+
+    if not options.directory.is_dir():
+        raise AssignmentError(f"{options.directory}: there is no such directory")
+    intake = open_intake(
+        options.directory,
+        options.assignment,
+        state=options.state,
+        people=options.map,
+        student=options.student,
+        received=options.received,
+    )
+    return run_intake(intake, options.downloads)
+
+
 def _grade(options: argparse.Namespace) -> int:
     from .classroom import GradedClass, Marks
-    from .nbgrader_record import GradedBytes, Recorder
     from .store import write_whole
 
     graded, marks = GradedClass(options), Marks()
+    if options.record:
+        # nbgrader takes seconds to import: meanwhile the grading processes start.
+        record_module = f"{__package__}.nbgrader_record"
+        threading.Thread(target=importlib.import_module, args=(record_module,), daemon=True).start()
     with ExitStack() as resources:
         recorder = None
-        if options.record:
-            recorder = resources.enter_context(Recorder(graded.options.course_dir))
-            notebook = GradedBytes(graded.options.course_dir)
         for one in graded:
             marks.add(one)
-            if recorder is not None:
+            if options.record:
+                from .nbgrader_record import GradedBytes, Recorder
+
+                if recorder is None:
+                    recorder = resources.enter_context(Recorder(graded.options.course_dir))
+                    notebook = GradedBytes(graded.options.course_dir)
                 recorder.record(one.file, one.verdict, notebook(one.file, one.verdict))
     if options.json is not None:
         write_whole(
@@ -209,6 +306,14 @@ def _export(options: argparse.Namespace) -> int:
     course = graded.options.course_dir
     target = options.output or course / f"marks-{options.format}.csv"
     print(export_marks(marks_with_manual(marks.table, course), target, options.format))
+    return 0
+
+
+def _gradescope(options: argparse.Namespace) -> int:
+    from .gradescope import build_upload
+
+    output = options.output or Path(f"gradescope-{options.assignment}.zip")
+    print(build_upload(options.assignment, output, minimum=options.min_tier, index=options.index))
     return 0
 
 

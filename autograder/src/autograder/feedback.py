@@ -3,13 +3,14 @@
 Made of the verdict alone, which holds no hidden input, expected value or line of a test.
 """
 
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from .ingest import SubmittedFile
+from .ingest import SECRET, TIMESTAMP, SubmittedFile, read_beside
 from .outputs import clean_text
 from .page import escape, highlight, link, outputs_html, page
-from .store import write_whole
+from .store import write_soon, write_whole
 from .verdict import CellOutcome, ExerciseVerdict, SubmissionVerdict, TestVerdict
 
 WORDS = {
@@ -56,10 +57,19 @@ def feedback_html(
 
 
 def write_feedback(course_dir: Path, file: SubmittedFile, html: str) -> Path:
-    """Write feedback/<student>/<assignment>/<notebook>.html, where nbgrader's release_feedback looks for it."""
-    path = course_dir / "feedback" / file.student / file.assignment / f"{file.path.stem}.html"
+    """Write feedback/<student>/<assignment>/<notebook>.html, where nbgrader's release_feedback looks for it.
+
+    Beside it go the time and the secret under which `nbgrader submit` handed the notebook in: release_feedback needs
+    both, for everybody. Whoever did not hand in through the exchange gets a secret that fits no submission.
+    """
+    folder = course_dir / "feedback" / file.student / file.assignment
+    path = folder / f"{file.path.stem}.html"
     write_whole(path, html.encode("utf-8", "replace"))
     path.chmod(0o644)
+    write_soon(folder / TIMESTAMP, (file.claimed or file.received).encode("utf-8", "replace"))
+    secret = read_beside(file, SECRET)
+    if secret is not None or not (folder / SECRET).is_file():
+        write_soon(folder / SECRET, secret or secrets.token_hex(64).encode())
     return path
 
 
