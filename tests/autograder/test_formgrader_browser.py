@@ -21,6 +21,8 @@ from autograder.nbgrader_record import Recorder
 from autograder.release import notebook_bytes, release
 from autograder.verdict import CellOutcome, ExerciseVerdict, SubmissionVerdict, TestVerdict
 
+from .hostile import unusual
+
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -178,6 +180,26 @@ def test_a_graded_submission_opens_and_takes_a_manual_mark_and_comment(server, b
         file = SubmittedFile("ann", "toy", Path("submitted/ann/toy/toy.ipynb"))
         recorder.record(file, verdict())
     assert _manual(course) == (3.5, "Well put.")
+
+
+def test_its_buttons_grade_a_submission_and_write_feedback(server, browser, course):
+    (course / "submitted" / "bob" / "toy" / "toy.ipynb").write_bytes(unusual.GOOD)
+    assert "Successfully autograded" in _press(server, browser, "autograde")
+    assert "Successfully generated feedback" in _press(server, browser, "generate-feedback")
+    with open_gradebook(course) as gradebook:
+        assert gradebook.find_submission("toy", "bob").score == 6
+    assert "RunningMean" in (course / "feedback" / "bob" / "toy" / "toy.html").read_text()
+
+
+def _press(server: str, browser: "webdriver.Chrome", button: str) -> str:
+    """What formgrader answers to a button of bob's row."""
+    browser.get(f"{server}/formgrader/manage_submissions/toy")
+    row = "//tr[td[contains(@class, 'student-id') and contains(., 'bob')]]"
+    _wait(lambda: browser.find_element("xpath", row).find_element("css selector", f".{button} a")).click()
+    dialog = _wait(lambda: browser.find_element("css selector", ".modal.in, .modal.show"), 180)
+    text = _wait(lambda: (t := dialog.text) and "for student 'bob'" in t and t)  # it fades in
+    _picture(browser, button)
+    return text
 
 
 def _manual(course: Path) -> tuple[float | None, str | None]:

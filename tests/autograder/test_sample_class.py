@@ -1,6 +1,9 @@
 """The sample class that `make course` grades: every mark is pinned, and what each hostile submission is told."""
 
+import ast
+import html
 import json
+import re
 
 import pytest
 
@@ -69,13 +72,20 @@ ENDS = {
 
 
 @pytest.fixture(scope="module")
-def marks(tmp_path_factory):
+def course(tmp_path_factory):
     course = tmp_path_factory.mktemp("class")
     assignment = Assignment.load("losses")
     release(assignment, course)
     assert set(write_sample_class(assignment, course)) == set(MARKS)
     report = course / "marks.json"
     assert main(["grade", str(course), "--quiet", "--json", str(report)]) == 0
+    assert main(["feedback", str(course), "--quiet", "--book", "../book"]) == 0
+    return course
+
+
+@pytest.fixture(scope="module")
+def marks(course):
+    report = course / "marks.json"
     return {student: own["losses"]["exercises"] for student, own in json.loads(report.read_text()).items()}
 
 
@@ -101,3 +111,54 @@ def test_the_reason_is_named(marks, student):
 @pytest.mark.timeout(900)
 def test_the_reader_found_nothing(marks):
     assert "your code raised LookupError" in marks["test-reader"]["cross_entropy"]["message"]
+
+
+def hidden(assignment: Assignment) -> tuple[set[str], set[str]]:
+    """Of the hidden tests: statements and assertions, and their loud numbers (0.37, 221; not 0.5 or 10).
+
+    Texts in them are claims, hints and names of what is compared: written for students.
+    """
+    statements, literals = set(), set()
+    for path in sorted((assignment.folder / "tests").rglob("*.py")):
+        text = path.read_text()
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assert | ast.Assign | ast.Return | ast.With | ast.For):
+                statements |= {
+                    line.strip() for line in (ast.get_source_segment(text, node) or "").splitlines()
+                }
+            if isinstance(node, ast.Constant):
+                value = node.value
+                digits = len(repr(value).replace(".", "").strip("0"))
+                if (type(value) is int and digits >= 3) or (type(value) is float and digits >= 2):
+                    literals.add(repr(value))
+    return {s for s in statements if len(s) > 20}, literals
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("sample")
+@pytest.mark.timeout(900)
+def test_no_page_of_feedback_holds_a_line_a_literal_or_a_seed_of_a_hidden_test(course):
+    """The students' own code and output are left out of the search: what they wrote is theirs."""
+    assignment = Assignment.load("losses")
+    statements, literals = hidden(assignment)
+    public = assignment.solution_path.read_text()
+    for exercise in assignment.exercises:
+        public += "".join(variant.misconception for variant in assignment.mutants(exercise.id))
+    statements = {s for s in statements if s not in public}
+    literals = {v for v in literals if not re.search(rf"(?<![\w.]){re.escape(v)}(?![\w.])", public)}
+    assert len(statements) > 200
+    assert len(literals) > 10
+    secret = (course / ".autograder" / "course_secret").read_text().strip()
+    pages = {p.parent.parent.name: p.read_text() for p in (course / "feedback").rglob("*.html")}
+    assert set(pages) == set(MARKS)
+    assert sum("Fails:" in page for page in pages.values()) >= 2
+    for student, page in pages.items():
+        body = re.sub(r"<style>.*?</style>|<svg.*?</svg>|data:[^\"]*", "", page, flags=re.DOTALL)
+        assert secret not in body
+        said = html.unescape(
+            re.sub(r"<[^>]+>", " ", re.sub(r"<details.*?</details>", "", body, flags=re.DOTALL))
+        )
+        assert not [s for s in statements if s in said], student
+        told = [v for v in literals if re.search(rf"(?<![\w.]){re.escape(v)}(?![\w.])", said)]
+        assert not told, (student, told)

@@ -1,15 +1,16 @@
-"""Every command that README.md and CONTRIBUTING.md show exists, and every file that they link to is there."""
+"""Every command that the instructions show exists, and every file that they link to is there."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from nbgrader.apps.nbgraderapp import NbGraderApp
 
 from autograder.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "book/instructors.md")
 TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -28,7 +29,9 @@ def test_a_shown_command_exists(line):
         _parser().parse_args(words[1:])  # exits on an unknown command or option
     elif words[0] == "pip":
         assert (ROOT / re.sub(r"\[.*", "", words[-1]) / "pyproject.toml").is_file()
-    else:
+    elif words[0] == "nbgrader":
+        assert words[1] in NbGraderApp().subcommands
+    elif words[0] != "cd":
         assert words[:2] == ["jupyter", "lab"]
         assert all((ROOT / w).is_file() for w in words[2:])
 
