@@ -7,7 +7,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,9 +120,14 @@ def _preloading(sandbox: SandboxConfig, files: list[SubmittedFile]) -> SandboxCo
 
 
 class GradedClass:
-    """Iterates over the verdicts of a class, with a progress bar; `missing` counts what got none."""
+    """Iterates over the verdicts of a class, with a progress bar; `missing` counts what got none.
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    Args:
+        meanwhile: see `runner.grade_class`.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, meanwhile: Callable[[], object] | None = None) -> None:
+        self.meanwhile = meanwhile
         self.options = class_options(arguments)
         self.files = find_submissions(arguments)
         self.jobs, self.quiet = arguments.jobs, arguments.quiet
@@ -135,7 +140,13 @@ class GradedClass:
             total=len(self.files), unit="notebook", disable=self.quiet, file=sys.stderr, mininterval=0.5
         )
         with bar:
-            for graded in grade_class(self.files, self.options, jobs=self.jobs, some_are_new=some_are_new):
+            for graded in grade_class(
+                self.files,
+                self.options,
+                jobs=self.jobs,
+                some_are_new=some_are_new,
+                meanwhile=self.meanwhile,
+            ):
                 yield graded
                 self.missing -= 1
                 bar.update()

@@ -5,7 +5,6 @@ import importlib
 import json
 import re
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -242,11 +241,11 @@ def _grade(options: argparse.Namespace) -> int:
     from .classroom import GradedClass, Marks
     from .store import write_whole
 
-    graded, marks = GradedClass(options), Marks()
-    if options.record:
-        # nbgrader takes seconds to import: meanwhile the grading processes start.
-        record_module = f"{__package__}.nbgrader_record"
-        threading.Thread(target=importlib.import_module, args=(record_module,), daemon=True).start()
+    def import_recorder() -> None:
+        """nbgrader takes seconds to import."""
+        importlib.import_module(f"{__package__}.nbgrader_record")
+
+    graded, marks = GradedClass(options, import_recorder if options.record else None), Marks()
     with ExitStack() as resources:
         recorder = None
         for one in graded:

@@ -9,7 +9,8 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -48,7 +49,12 @@ class Graded:
 
 
 def grade_class(
-    files: list[SubmittedFile], options: Options, *, jobs: int = 1, some_are_new: bool = False
+    files: list[SubmittedFile],
+    options: Options,
+    *,
+    jobs: int = 1,
+    some_are_new: bool = False,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[Graded]:
     """Yield the verdict on every file, in the order they are reached.
 
@@ -56,6 +62,8 @@ def grade_class(
         jobs: grading processes; 1 grades in this process. Without meaning on a cluster.
         some_are_new: not every verdict is in the store. Then the sandbox starts at once, while this process and the
             grading processes still import what they need.
+        meanwhile: called once while the grading processes start, if there are any: for slow imports. Not in a thread,
+            because two threads that import packages with circular imports can see each other's halves.
     """
     if options.scheduler is not None:
         from .cluster import grade_on_cluster
@@ -69,9 +77,10 @@ def grade_class(
             zygote = Zygote(options.sandbox.for_zygote(tier), None)
             resources.callback(zygote.close)
             offer = zygote.offer()
-        yield from (
-            _grade_here(files, options, offer) if jobs == 1 else _grade_in_pool(files, options, jobs, offer)
-        )
+        if jobs == 1:
+            yield from _grade_here(files, options, offer)
+        else:
+            yield from _grade_in_pool(files, options, jobs, offer, meanwhile)
 
 
 class Graders:
@@ -137,14 +146,22 @@ def _grade_here(files: list[SubmittedFile], options: Options, offer: Offer | Non
 
 
 def _grade_in_pool(
-    files: list[SubmittedFile], options: Options, jobs: int, offer: Offer | None
+    files: list[SubmittedFile],
+    options: Options,
+    jobs: int,
+    offer: Offer | None,
+    meanwhile: Callable[[], object] | None,
 ) -> Iterator[Graded]:
-    waiting = iter(range(len(files)))
+    waiting = deque(range(len(files)))
     while True:
         running: dict[Future[str], int] = {}
         try:
             with _pool(options, jobs, offer) as pool:
-                for k, verdict in _through(pool, files, waiting, running, 2 * jobs):
+                _submit(pool, files, waiting, running, 2 * jobs)
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
+                for k, verdict in _through(pool, files, waiting, running):
                     yield Graded(files[k], verdict)
             return
         except BrokenProcessPool:
@@ -186,30 +203,32 @@ def _pool(options: Options, jobs: int, offer: Offer | None = None) -> Iterator[P
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _submit(
+    pool: ProcessPoolExecutor,
+    files: list[SubmittedFile],
+    waiting: deque[int],
+    running: dict[Future[str], int],
+    count: int = 1,
+) -> None:
+    """Hand in `count` more of the waiting files; `running` says which are in flight, also when the pool breaks."""
+    for _ in range(min(count, len(waiting))):
+        running[pool.submit(_grade_in_process, files[waiting[0]])] = waiting[0]
+        waiting.popleft()  # only now: a broken pool refuses it, and then it still waits
+
+
 def _through(
     pool: ProcessPoolExecutor,
     files: list[SubmittedFile],
-    waiting: Iterator[int],
+    waiting: deque[int],
     running: dict[Future[str], int],
-    depth: int,
 ) -> Iterator[tuple[int, SubmissionVerdict]]:
-    """Yield (index, verdict) with at most `depth` tasks in flight, so that memory does not grow with the class.
-
-    `running` holds what is in flight, for the caller to know it when the pool breaks.
-    """
-
-    def submit() -> None:
-        if (k := next(waiting, None)) is not None:
-            running[pool.submit(_grade_in_process, files[k])] = k
-
-    for _ in range(depth):
-        submit()
+    """Yield (index, verdict). For each one, another is handed in, so that memory does not grow with the class."""
     while running:
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             verdict = SubmissionVerdict.from_json(future.result())
             k = running.pop(future)
-            submit()
+            _submit(pool, files, waiting, running)
             yield k, verdict
 
 
