@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._check import require, require_floating
+from ._check import checked, require, require_dim, require_floating, require_same_shape
 
 __all__ = [
     "SELU_ALPHA",
@@ -67,16 +67,17 @@ HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
 def elementwise(fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Check the input's dtype; compute half precision in float32 and cast back."""
+    """Check the arguments; compute half precision in float32 and cast back."""
+    compute = checked(fn)
 
     @functools.wraps(fn)
     def wrapped(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         require_floating(fn.__name__, input=input)
         if input.dtype not in HALF_PRECISION:
-            return fn(input, *args, **kwargs)
+            return compute(input, *args, **kwargs)
         args = tuple(a.float() if isinstance(a, Tensor) else a for a in args)
         kwargs = {k: a.float() if isinstance(a, Tensor) else a for k, a in kwargs.items()}
-        return fn(input.float(), *args, **kwargs).to(input.dtype)
+        return compute(input.float(), *args, **kwargs).to(input.dtype)
 
     return wrapped
 
@@ -208,14 +209,19 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
     Source: Barron, arXiv:1704.07483.
     """
-    words = "ZeroDivisionError: alpha cannot be 0 for CELU"
-    require(alpha != 0, "celu", "alpha", "not 0", alpha, words)
+    require_divisor("celu", alpha)
     return torch.where(input > 0, input, alpha * torch.expm1(input.clamp(max=0) / alpha))
+
+
+def require_divisor(where: str, alpha: float) -> None:
+    """Refuse to divide by 0."""
+    require(alpha != 0, where, "alpha", "not 0", alpha, "ZeroDivisionError: alpha cannot be 0 for CELU")
 
 
 @elementwise
 def celu_derivative(input: Tensor, alpha: float = 1.0) -> Tensor:
     """1 for x > 0, exp(x / alpha) otherwise."""
+    require_divisor("celu_derivative", alpha)
     return torch.where(input > 0, torch.ones_like(input), torch.exp(input.clamp(max=0) / alpha))
 
 
@@ -252,22 +258,22 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     >>> gelu(torch.tensor([-100.0, 0.0, 100.0]))
     tensor([ -0.,   0., 100.])
     """
-    check_approximate(approximate)
+    check_approximate("gelu", approximate)
     if approximate == "none":
         return input * torch.erfc(-input / math.sqrt(2)) / 2  # erfc(-z) = 1 + erf(z), without cancellation
     return input * (1 + tanh(math.sqrt(2 / math.pi) * (input + 0.044715 * input**3))) / 2
 
 
-def check_approximate(approximate: str) -> None:
+def check_approximate(where: str, approximate: str) -> None:
     """Refuse a name that is neither of the two forms."""
     words = "approximate argument must be either none or tanh."
-    require(approximate in ("none", "tanh"), "gelu", "approximate", "'none' or 'tanh'", approximate, words)
+    require(approximate in ("none", "tanh"), where, "approximate", "'none' or 'tanh'", approximate, words)
 
 
 @elementwise
 def gelu_derivative(input: Tensor, approximate: str = "none") -> Tensor:
     """Phi(x) + x phi(x), with the normal distribution Phi and its density phi; or that of the tanh form."""
-    check_approximate(approximate)
+    check_approximate("gelu_derivative", approximate)
     if approximate == "none":
         density = torch.exp(-input.square() / 2) / math.sqrt(2 * math.pi)
         return torch.erfc(-input / math.sqrt(2)) / 2 + input * density
@@ -343,19 +349,20 @@ def softsign_derivative(input: Tensor) -> Tensor:
 @elementwise
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x, limited to [min_val, max_val]."""
-    require_bounds(min_val, max_val)
+    require_bounds("hardtanh", min_val, max_val)
     return input.clamp(min_val, max_val)
 
 
-def require_bounds(min_val: float, max_val: float) -> None:
+def require_bounds(where: str, min_val: float, max_val: float) -> None:
     """Refuse bounds in the wrong order."""
     words = "min_val cannot be greater than max_val"
-    require(min_val <= max_val, "hardtanh", "min_val", f"<= max_val = {max_val}", min_val, words)
+    require(min_val <= max_val, where, "min_val", f"<= max_val = {max_val}", min_val, words)
 
 
 @elementwise
 def hardtanh_derivative(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """1 inside the limits, 0 outside."""
+    require_bounds("hardtanh_derivative", min_val, max_val)
     return ((input > min_val) & (input < max_val)).to(input.dtype)
 
 
@@ -407,6 +414,7 @@ def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     return torch.where(input <= threshold, value, input)
 
 
+@checked
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b), with a and b the two halves of the input on axis `dim`.
 
@@ -421,6 +429,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
         (),
         "glu does not support 0-dimensional tensors",
     )
+    require_dim("glu", dim, input.dim())
     size, words = (
         input.shape[dim],
         f"Halving dimension must be even, but dimension {dim} is size {input.shape[dim]}",
@@ -430,6 +439,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return a * sigmoid(b)
 
 
+@checked
 def softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """Positive numbers that sum to 1 on axis `dim`.
 
@@ -440,13 +450,14 @@ def softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor
     >>> softmax(torch.tensor([1000.0, 1000.0]), dim=0)
     tensor([0.5000, 0.5000])
     """
-    x = as_floating("softmax", input, dtype)
+    x = as_floating("softmax", input, dim, dtype)
     if x.numel() == 0:
         return x.to(dtype or input.dtype)
     z = torch.exp(x - x.amax(dim, keepdim=True).detach())
     return (z / z.sum(dim, keepdim=True)).to(dtype or input.dtype)
 
 
+@checked
 def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """log(softmax(x)), without the logarithm of a number that was rounded to 0.
 
@@ -455,25 +466,29 @@ def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Te
     >>> log_softmax(torch.tensor([0.0, -1000.0]), dim=0)
     tensor([    0., -1000.])
     """
-    x = as_floating("log_softmax", input, dtype)
+    x = as_floating("log_softmax", input, dim, dtype)
     if x.numel() == 0:
         return x.to(dtype or input.dtype)
     shifted = x - x.amax(dim, keepdim=True).detach()
     return (shifted - shifted.exp().sum(dim, keepdim=True).log()).to(dtype or input.dtype)
 
 
+@checked
 def softmin(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """softmax(-x): the smallest entry has the largest share."""
+    as_floating("softmin", input, dim, dtype)
     return softmax(-input, dim, dtype)
 
 
-def as_floating(where: str, input: Tensor, dtype: torch.dtype | None) -> Tensor:
+def as_floating(where: str, input: Tensor, dim: int, dtype: torch.dtype | None) -> Tensor:
     """The input in the dtype that is asked for, half precision widened to float32 for the computation."""
     x = input if dtype is None else input.to(dtype)
     require_floating(where, input=x)
+    require_dim(where, dim, x.dim())
     return x.float() if x.dtype in HALF_PRECISION else x
 
 
+@checked
 def softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
     """The product of grad with the Jacobian of softmax, whose entries are y_i (1[i = j] - y_j).
 
@@ -484,9 +499,16 @@ def softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
     >>> softmax_backward(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), dim=0)
     tensor([ 0.2500, -0.2500])
     """
+    require_floating("softmax_backward", grad=grad, y=y)
+    require_same_shape("softmax_backward", grad=grad, y=y)
+    require_dim("softmax_backward", dim, y.dim())
     return y * (grad - (grad * y).sum(dim, keepdim=True))
 
 
+@checked
 def log_softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
     """The same for y = log_softmax(x, dim): grad - exp(y) * sum(grad). With the cross-entropy, p minus one-hot."""
+    require_floating("log_softmax_backward", grad=grad, y=y)
+    require_same_shape("log_softmax_backward", grad=grad, y=y)
+    require_dim("log_softmax_backward", dim, y.dim())
     return grad - y.exp() * grad.sum(dim, keepdim=True)

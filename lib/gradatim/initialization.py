@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, cast
 import torch
 from torch import Generator, Tensor
 
-from ._check import require, require_tensor, require_type
+from ._check import checked, require, require_tensor, require_type
 
 __all__ = [
     "GAINS",
@@ -40,6 +40,7 @@ __all__ = [
 Mode = Literal["fan_in", "fan_out"]
 
 
+@checked(complex=("tensor",), boolean=("tensor",))
 def fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out): how many values enter an output of the layer, and how many outputs a value reaches.
 
@@ -51,10 +52,14 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     >>> fans(torch.empty(8, 3, 5, 5))
     (75, 200)
     """
+    return fans_of("fans", tensor)
+
+
+def fans_of(where: str, tensor: Tensor) -> tuple[int, int]:
+    """`fans`, for the initialization of that name."""
     rule = "of at least 2 dimensions (out, in, *kernel)"
     words = "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
-    require_tensor("fans", tensor=tensor)
-    require(tensor.dim() >= 2, "fans", "tensor", rule, tuple(tensor.shape), words)
+    require(tensor.dim() >= 2, where, "tensor", rule, tuple(tensor.shape), words)
     kernel = math.prod(tensor.shape[2:])
     return tensor.shape[1] * kernel, tensor.shape[0] * kernel
 
@@ -75,6 +80,7 @@ GAINS = {
 }
 
 
+@checked
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which weights must be larger, because the activation makes signals smaller.
 
@@ -86,15 +92,20 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> calculate_gain("leaky_relu", 1.0)   # slope 1 is the identity
     1.0
     """
+    return gain_of("calculate_gain", nonlinearity, param)
+
+
+def gain_of(where: str, nonlinearity: str, param: float | None) -> float:
+    """`calculate_gain`, for the initialization of that name."""
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         ok = isinstance(slope, int | float) and not isinstance(slope, bool)
         words = f"negative_slope {slope} not a valid number"
-        require(ok, "calculate_gain", "param", "a number, the negative slope", slope, words)
+        require(ok, where, "param", "a number, the negative slope", slope, words)
         return math.sqrt(2.0 / (1 + slope**2))
     known = (*GAINS, "leaky_relu")
     words = f"Unsupported nonlinearity {nonlinearity}"
-    require(nonlinearity in GAINS, "calculate_gain", "nonlinearity", f"one of {known}", nonlinearity, words)
+    require(nonlinearity in GAINS, where, "nonlinearity", f"one of {known}", nonlinearity, words)
     return GAINS[nonlinearity]
 
 
@@ -103,33 +114,50 @@ F = TypeVar("F", bound=Callable[..., Tensor])
 
 def fills(function: F) -> F:
     """Run without recording gradients, on a tensor only."""
+    function = checked(complex=("tensor",), boolean=("tensor",))(function)
 
     @functools.wraps(function)
-    def checked(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def run(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         require_tensor(function.__name__, tensor=tensor)
         with torch.no_grad():
             return function(tensor, *args, **kwargs)
 
-    return cast(F, checked)
+    return cast(F, run)
 
 
 def draws(function: F) -> F:
     """As `fills`, for a dtype that random numbers have."""
+    function = checked(complex=("tensor",), boolean=("tensor",))(function)
 
     @functools.wraps(function)
-    def checked(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def run(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         require_tensor(function.__name__, tensor=tensor)
         fits = tensor.is_floating_point() or tensor.is_complex()
         require_type(fits, function.__name__, "tensor", "of a floating-point dtype", tensor.dtype)
         with torch.no_grad():
             return function(tensor, *args, **kwargs)
 
-    return cast(F, checked)
+    return cast(F, run)
+
+
+def check_interval(where: str, a: float, b: float) -> None:
+    """Refuse bounds that no interval has."""
+    require(math.isfinite(a), where, "a", "finite", a, f"from is out of bounds: {a}")
+    require(math.isfinite(b), where, "b", "finite", b, f"to is out of bounds: {b}")
+    words = f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}"
+    require(a <= b, where, "a", f"<= b = {b}", a, words)
+
+
+def check_scale(where: str, name: str, scale: float) -> None:
+    """Refuse a standard deviation, or a factor of one, that is negative, nan or infinite."""
+    words = f"normal expects std >= 0.0, but found std {scale}"
+    require(0 <= scale < math.inf, where, name, "finite and >= 0", scale, words)
 
 
 @draws
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Draw from U(a, b)."""
+    """Draw from U(a, b), with finite a <= b."""
+    check_interval("uniform_", a, b)
     return tensor.uniform_(a, b, generator=generator)
 
 
@@ -137,7 +165,8 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Draw from N(mean, std**2)."""
+    """Draw from N(mean, std**2), with std >= 0."""
+    check_scale("normal_", "std", std)
     return tensor.normal_(mean, std, generator=generator)
 
 
@@ -204,7 +233,8 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
     Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
     AISTATS 2010, eq. 16.
     """
-    fan_in, fan_out = fans(tensor)
+    check_scale("xavier_uniform_", "gain", gain)
+    fan_in, fan_out = fans_of("xavier_uniform_", tensor)
     std = gain * math.sqrt(2.0 / (fan_in + fan_out))
     bound = math.sqrt(3.0) * std
     return tensor.uniform_(-bound, bound, generator=generator)
@@ -216,23 +246,25 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | Non
 
     Source: as `xavier_uniform_`, eq. 12.
     """
-    fan_in, fan_out = fans(tensor)
+    check_scale("xavier_normal_", "gain", gain)
+    fan_in, fan_out = fans_of("xavier_normal_", tensor)
     return tensor.normal_(0.0, gain * math.sqrt(2.0 / (fan_in + fan_out)), generator=generator)
 
 
-def kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+def kaiming_std(where: str, tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     """std = gain / sqrt(fan), the He initialization's; `mode` chooses the fan."""
     words = f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']"
     ok = mode in ("fan_in", "fan_out")
-    require(ok, "kaiming", "mode", "'fan_in' or 'fan_out'", mode, words)
-    fan_in, fan_out = fans(tensor)
-    return calculate_gain(nonlinearity, a) / math.sqrt(fan_in if mode == "fan_in" else fan_out)
+    require(ok, where, "mode", "'fan_in' or 'fan_out'", mode, words)
+    require(math.isfinite(a), where, "a", "finite", a)
+    fan_in, fan_out = fans_of(where, tensor)
+    return gain_of(where, nonlinearity, a) / math.sqrt(fan_in if mode == "fan_in" else fan_out)
 
 
 def is_empty(tensor: Tensor) -> bool:
     """True, with torch's warning, for a tensor without entries."""
     if tensor.numel() == 0:
-        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=4)
+        warnings.warn("Initializing zero-element tensors is a no-op", stacklevel=5)
     return tensor.numel() == 0
 
 
@@ -257,7 +289,7 @@ def kaiming_uniform_(
     """
     if is_empty(tensor):
         return tensor
-    bound = math.sqrt(3.0) * kaiming_std(tensor, a, mode, nonlinearity)
+    bound = math.sqrt(3.0) * kaiming_std("kaiming_uniform_", tensor, a, mode, nonlinearity)
     return tensor.uniform_(-bound, bound, generator=generator)
 
 
@@ -272,7 +304,9 @@ def kaiming_normal_(
     """He's initialization from a normal distribution: std = gain / sqrt(fan). See `kaiming_uniform_`."""
     if is_empty(tensor):
         return tensor
-    return tensor.normal_(0, kaiming_std(tensor, a, mode, nonlinearity), generator=generator)
+    return tensor.normal_(
+        0, kaiming_std("kaiming_normal_", tensor, a, mode, nonlinearity), generator=generator
+    )
 
 
 @draws
@@ -282,7 +316,7 @@ def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     Sources: LeCun et al., "Efficient BackProp", 1998, eq. 16; Klambauer et al., "Self-Normalizing Neural
     Networks", arXiv:1706.02515, section 3.
     """
-    return tensor.normal_(0.0, 1.0 / math.sqrt(fans(tensor)[0]), generator=generator)
+    return tensor.normal_(0.0, 1.0 / math.sqrt(fans_of("lecun_normal_", tensor)[0]), generator=generator)
 
 
 @draws
@@ -299,6 +333,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
     require(
         tensor.dim() >= 2, "orthogonal_", "tensor", "of at least 2 dimensions", tuple(tensor.shape), words
     )
+    require_type(tensor.is_floating_point(), "orthogonal_", "tensor", "of real numbers", tensor.dtype)
     if tensor.numel() == 0:
         return tensor
     rows, cols = tensor.shape[0], tensor.numel() // tensor.shape[0]
@@ -319,6 +354,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     words = "Only tensors with 2 dimensions are supported"
     require(tensor.dim() == 2, "sparse_", "tensor", "of 2 dimensions", tuple(tensor.shape), words)
     require(0 <= sparsity <= 1, "sparse_", "sparsity", "in [0, 1]", sparsity)
+    check_scale("sparse_", "std", std)
     rows, cols = tensor.shape
     tensor.normal_(0, std, generator=generator)
     for column in range(cols):
@@ -345,12 +381,16 @@ def trunc_normal_(
     Waits for the device once per round. Same bits as torch 2.13; earlier versions of torch invert the
     distribution function instead.
     """
-    require(a < b, "trunc_normal_", "a", f"below b = {b}", a)
-    require(std > 0, "trunc_normal_", "std", "> 0", std)
+    where = "trunc_normal_"
+    require_type(tensor.is_floating_point(), where, "tensor", "of a floating-point dtype", tensor.dtype)
+    require(tensor.device.type != "meta", where, "tensor", "on a device that holds values", "meta")
+    require(a < b, where, "a", f"below b = {b}", a)
+    require(0 < std < math.inf, where, "std", "finite and > 0", std)
+    require(math.isfinite(mean), where, "mean", "finite", mean)
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in trunc_normal_. The distribution of values may be incorrect.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
     def below(x: float) -> float:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_sizes, require_tensors, require_type
 
 
+@checked
 def accumulate_gradients(
     loss_fn: Callable[[Any], Tensor],
     parts: Iterable[Any],
@@ -34,9 +35,13 @@ def accumulate_gradients(
     >>> w.grad                                      # (1 + 1 + 4) / 3, not (1 + 4) / 2
     tensor(2.)
     """
+    where = "accumulate_gradients"
+    require_type(isinstance(parts, Iterable), where, "parts", "an iterable of parts", parts)
     listed = list(parts)
     require(len(listed) > 0, "accumulate_gradients", "parts", "at least one part", 0)
-    counts = [size_of(part) for part in listed] if sizes is None else list(sizes)
+    counts = (
+        [size_of(part) for part in listed] if sizes is None else list(require_sizes(where, "sizes", sizes))
+    )
     ok = len(counts) == len(listed) and min(counts) > 0
     require(ok, "accumulate_gradients", "sizes", "one positive number per part", counts)
     total = None
@@ -50,9 +55,14 @@ def accumulate_gradients(
 
 def size_of(part: Any) -> int:
     """Samples in a part: its length, or that of its first member."""
-    return len(part[0]) if isinstance(part, tuple | list) else len(part)
+    first = part[0] if isinstance(part, tuple | list) and part else part
+    measured = isinstance(first, Tensor) and first.dim() > 0
+    rule = "tensors of at least 1 dimension or tuples of them, unless sizes is given"
+    require_type(measured, "accumulate_gradients", "parts", rule, part)
+    return len(first)
 
 
+@checked
 def split_batch(batch: Sequence[Tensor], size: int) -> list[tuple[Tensor, ...]]:
     """Parts of at most `size` samples of a tuple of tensors (x, y, ...); the last may be smaller.
 
@@ -60,6 +70,6 @@ def split_batch(batch: Sequence[Tensor], size: int) -> list[tuple[Tensor, ...]]:
     [2, 2, 1]
     """
     require(size >= 1, "split_batch", "size", ">= 1", size)
-    lengths = [len(t) for t in batch]
+    lengths = [len(t) for t in require_tensors("split_batch", "batch", batch)]
     require(len(set(lengths)) == 1, "split_batch", "batch", "of tensors of one length", lengths)
     return list(zip(*(torch.split(t, size) for t in batch), strict=True))

@@ -1,14 +1,16 @@
 """Checking a gradient against finite differences."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._check import require, require_type
+from .._check import checked, require, require_floating, require_tensor, require_type
 
 
+@checked
 def central_difference(fn: Callable[[], Tensor], x: Tensor, h: float = 1e-6) -> tuple[Tensor, Tensor]:
     """The derivative of `fn()`, a number, by each entry of x: (central, disagreement).
 
@@ -26,6 +28,9 @@ def central_difference(fn: Callable[[], Tensor], x: Tensor, h: float = 1e-6) -> 
     >>> round(central.item(), 6)
     6.0
     """
+    require_floating("central_difference", x=x)
+    require(0 < h < math.inf, "central_difference", "h", "finite and > 0", h)
+    require(x.device.type != "meta", "central_difference", "x", "on a device that holds values", "meta")
     central, disagreement = torch.zeros_like(x), torch.zeros_like(x)
     with torch.no_grad():
         middle = fn().item()
@@ -66,6 +71,7 @@ class GradientCheck(NamedTuple):
         return self.checked > 0 and self.worst <= 1e-5
 
 
+@checked
 def check_gradient(
     fn: Callable[..., Tensor],
     *inputs: Tensor,
@@ -100,11 +106,18 @@ def check_gradient(
     >>> wrong.where, round(wrong.worst, 3)      # the second entry is 1, not 2
     ((0, (1,)), 0.5)
     """
-    checked = [(i, x) for i, x in enumerate(inputs) if x.requires_grad]
+    require_tensor("check_gradient", **{f"input {i}": x for i, x in enumerate(inputs)})
+    differentiated = [(i, x) for i, x in enumerate(inputs) if x.requires_grad]
     require(
-        len(checked) > 0, "check_gradient", "inputs", "such that at least one requires a gradient", "none"
+        len(differentiated) > 0,
+        "check_gradient",
+        "inputs",
+        "such that at least one requires a gradient",
+        "none",
     )
-    for _, x in checked:
+    for name, value in (("h", h), ("floor", floor), ("kink", kink)):
+        require(0 < value < math.inf, "check_gradient", name, "finite and > 0", value)
+    for _, x in differentiated:
         require_type(x.dtype == torch.float64, "check_gradient", "every checked input", "float64", x.dtype)
     upstream: Tensor | None = None
 
@@ -117,14 +130,18 @@ def check_gradient(
 
     y = scalar()
     if gradients is None:
-        leaves = [x for _, x in checked]
+        leaves = [x for _, x in differentiated]
         gradients = torch.autograd.grad(y, leaves, allow_unused=True, materialize_grads=True)
     require(
-        len(gradients) == len(checked), "check_gradient", "gradients", "one per checked input", len(gradients)
+        len(gradients) == len(differentiated),
+        "check_gradient",
+        "gradients",
+        "one per checked input",
+        len(gradients),
     )
     worst = GradientCheck(0.0, None, 0.0, 0.0, 0, 0)
     count = kinks = 0
-    for (i, x), analytic in zip(checked, gradients, strict=True):
+    for (i, x), analytic in zip(differentiated, gradients, strict=True):
         require(
             analytic.shape == x.shape,
             "check_gradient",

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_tensors, require_type
 
 
-def gradients_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def gradients_of(where: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """The gradients that exist; parameters without one are skipped."""
-    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    return [p.grad for p in listed if p.grad is not None]
+    return [p.grad for p in require_tensors(where, "parameters", parameters) if p.grad is not None]
 
 
+@checked
 def get_total_norm(
     tensors: Tensor | Iterable[Tensor],
     norm_type: float = 2.0,
@@ -30,7 +30,12 @@ def get_total_norm(
     >>> get_total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
     tensor(5.)
     """
-    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    require(norm_type >= 0, "get_total_norm", "norm_type", ">= 0", norm_type)
+    listed = require_tensors("get_total_norm", "tensors", tensors)
+    for g in listed:
+        require_type(
+            g.is_floating_point() or g.is_complex(), "get_total_norm", "tensors", "floating-point", g.dtype
+        )
     if not listed:
         return torch.tensor(0.0)
     device = listed[0].device
@@ -51,15 +56,20 @@ def wide(g: Tensor) -> torch.dtype:
 
 
 @torch.no_grad()
+@checked
 def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
     """Scale the gradients in place by min(1, max_norm / (total_norm + 1e-6))."""
+    where = "clip_grads_with_norm_"
+    require(max_norm >= 0, where, "max_norm", ">= 0", max_norm)
+    require(total_norm.dim() == 0, where, "total_norm", "of 0 dimensions", tuple(total_norm.shape))
     scale = (max_norm / (total_norm + 1e-6)).clamp(max=1.0)
-    for g in gradients_of(parameters):
+    for g in gradients_of(where, parameters):
         g.mul_(scale.to(g.device))
 
 
+@checked
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -87,13 +97,15 @@ def clip_grad_norm_(
     (tensor(5.), tensor([0.6000, 0.8000]))
     """
     require(max_norm >= 0, "clip_grad_norm_", "max_norm", ">= 0", max_norm)
-    listed = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    total = get_total_norm(gradients_of(listed), norm_type, error_if_nonfinite)
+    require(norm_type >= 0, "clip_grad_norm_", "norm_type", ">= 0", norm_type)
+    listed = require_tensors("clip_grad_norm_", "parameters", parameters)
+    total = get_total_norm(gradients_of("clip_grad_norm_", listed), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(listed, max_norm, total)
     return total
 
 
 @torch.no_grad()
+@checked
 def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
@@ -106,5 +118,5 @@ def clip_grad_value_(
     tensor([ 0.5000, -1.0000])
     """
     require(clip_value >= 0, "clip_grad_value_", "clip_value", ">= 0", clip_value)
-    for g in gradients_of(parameters):
+    for g in gradients_of("clip_grad_value_", parameters):
         g.clamp_(-clip_value, clip_value)

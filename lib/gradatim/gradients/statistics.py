@@ -6,18 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_dims, require_floating, require_same_shape
 
 #: The names of the numbers that `statistics` returns, in their order.
 STATISTICS = ("mean", "std", "rms", "zero_fraction", "largest")
 
 
+@checked
 def statistics(x: Tensor) -> Tensor:
     """(mean, std, rms, zero_fraction, largest) of all entries, in float32 or wider, without waiting for the device.
 
     std: over all entries, divided by their number. zero_fraction: share of entries that are exactly 0, for relu the
     units that are off. largest: the greatest absolute value; nan and inf stay visible in it.
     """
+    require_floating("statistics", x=x)
+    require(x.numel() > 0, "statistics", "x", "of at least one entry", tuple(x.shape))
     x = x.detach()
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     mean = x.mean()
@@ -40,6 +43,7 @@ class Recorder:
     until `table` is called. A module that returns something else than a tensor is left out.
     """
 
+    @checked
     def __init__(self, model: nn.Module, keep: Callable[[str, nn.Module], bool] | None = None) -> None:
         chosen = keep or (lambda name, module: not any(True for _ in module.children()))
         self.modules = {name: module for name, module in model.named_modules() if chosen(name, module)}
@@ -79,16 +83,20 @@ class Recorder:
         return out
 
 
+@checked
 def update_ratio(parameter: Tensor, before: Tensor) -> Tensor:
     """||new - old|| / ||old||: how far one step moved a parameter, relative to its size. About 1e-3 is usual.
 
     >>> update_ratio(torch.tensor([3.0, 3.0]), before=torch.tensor([3.0, 4.0]))
     tensor(0.2000)
     """
+    require_floating("update_ratio", parameter=parameter, before=before)
+    require_same_shape("update_ratio", parameter=parameter, before=before)
     old = torch.linalg.vector_norm(before.detach())
     return torch.linalg.vector_norm(parameter.detach() - before.detach()) / old
 
 
+@checked(boolean=("activations",))
 def dead_fraction(activations: Tensor, dims: tuple[int, ...] = (0,)) -> Tensor:
     """The share of units that are 0 for every sample: relu units that no sample reaches, and no gradient moves.
 
@@ -97,4 +105,7 @@ def dead_fraction(activations: Tensor, dims: tuple[int, ...] = (0,)) -> Tensor:
     >>> dead_fraction(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))    # the first unit is off for both samples
     tensor(0.5000)
     """
+    require_dims("dead_fraction", activations, dims)
+    shape = tuple(activations.shape)
+    require(activations.numel() > 0, "dead_fraction", "activations", "of at least one entry", shape)
     return (activations == 0).all(dim=dims).float().mean()

@@ -24,7 +24,7 @@ def check_reduction(where: str, reduction: str, allowed: Sequence[str] = REDUCTI
 
 
 def check_floating(where: str, name: str, tensor: Tensor) -> None:
-    """Refuse an integer or boolean tensor where a gradient is meant to flow."""
+    """Refuse an integer tensor where a gradient is meant to flow."""
     if not (tensor.is_floating_point() or tensor.is_complex()):
         words = f"not implemented for {str(tensor.dtype).removeprefix('torch.')!r}"
         raise refusal(where, name, "a floating-point tensor", tensor.dtype, words, ArgumentTypeError)
@@ -50,32 +50,18 @@ def warn_if_broadcast(where: str, input: Tensor, target: Tensor) -> None:
         f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). "
         "This will likely lead to incorrect results due to broadcasting. "
         "Please ensure they have the same size.",
-        stacklevel=3,
+        stacklevel=4,
     )
-
-
-def check_values(
-    where: str, name: str, values: Tensor, low: float, high: float, rule: str = "", torch_says: str = ""
-) -> None:
-    """Refuse values outside [low, high], nan among them.
-
-    Skipped where looking is not free or not possible: on an accelerator, while compiling, under vmap.
-    """
-    if values.device.type != "cpu" or torch.compiler.is_compiling() or values.numel() == 0:
-        return
-    try:
-        least, most = float(values.detach().amin()), float(values.detach().amax())
-    except RuntimeError:  # vmap cannot hand out a value
-        return
-    if not (low <= least and most <= high):
-        raise refusal(
-            where, name, rule or f"in [{low}, {high}]", f"values from {least:g} to {most:g}", torch_says
-        )
 
 
 def widen(tensor: Tensor) -> Tensor:
     """Half precision as float32, everything else as it is: three decimal digits are too few to compute with."""
     return tensor.float() if tensor.dtype in HALF_PRECISION else tensor
+
+
+def as_numbers(target: Tensor) -> Tensor:
+    """A target of truth values as 0 and 1; any other as `widen`."""
+    return target.float() if target.dtype is torch.bool else widen(target)
 
 
 def widen_optional(tensor: Tensor | None) -> Tensor | None:

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import ArgumentTypeError, refusal, require
-from ._arguments import check_floating, check_reduction, check_values, reduce_loss, widen
+from .._check import ArgumentTypeError, check_values, checked, refusal, require, require_broadcast
+from ._arguments import as_numbers, check_floating, check_reduction, reduce_loss, widen
 
 
 def _check_same_size(where: str, input: Tensor, target: Tensor) -> None:
@@ -63,6 +63,7 @@ def _binary_cross_entropy_derivatives(p: Tensor, t: Tensor, also_t: bool) -> tup
     return d_p, d_t
 
 
+@checked
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -104,6 +105,7 @@ def binary_cross_entropy(
     if not target.is_floating_point():
         words = f"Found dtype {target.dtype} but expected {input.dtype}"
         raise refusal(where, "target", "floating-point", target.dtype, words, ArgumentTypeError)
+    require_broadcast(where, input.shape, weight=weight)
     p, t = widen(input), widen(target)
     words = "all elements of input should be between 0 and 1"
     check_values(where, "input", p, 0, 1, "probabilities in [0, 1], not logits", words)
@@ -115,6 +117,7 @@ def binary_cross_entropy(
     return reduce_loss(loss, reduction, input.dtype)
 
 
+@checked(boolean=("target",))
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -134,7 +137,7 @@ def binary_cross_entropy_with_logits(
 
     Args:
         input: shape (*), floating; logits: any real numbers, not probabilities.
-        target: shape (*), the same as `input`; in [0, 1].
+        target: shape (*), the same as `input`, of any dtype; in [0, 1].
         weight: a shape that broadcasts to (*), or None.
         reduction: "none", "mean" or "sum".
         pos_weight: a shape that broadcasts to (*), or None: what a positive counts; c = (negatives / positives)
@@ -160,8 +163,9 @@ def binary_cross_entropy_with_logits(
     check_reduction(where, reduction)
     check_floating(where, "input", input)
     _check_same_size(where, input, target)
+    require_broadcast(where, input.shape, weight=weight, pos_weight=pos_weight)
 
-    x, t = widen(input), widen(target)
+    x, t = widen(input), as_numbers(target)
     log_p = F.logsigmoid(x)
     if pos_weight is not None:
         log_p = (1 + (widen(pos_weight) - 1) * t) * log_p
@@ -171,6 +175,7 @@ def binary_cross_entropy_with_logits(
     return 0 - reduce_loss(log_likelihood, reduction, input.dtype)  # -0.0 would look odd
 
 
+@checked(boolean=("target",))
 def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
@@ -182,7 +187,7 @@ def multilabel_soft_margin_loss(
 
     Args:
         input: shape (*, C), floating; logits.
-        target: shape (*, C), the same as `input`; 1 where the label holds, else 0.
+        target: shape (*, C), the same as `input`, of any dtype; 1 where the label holds, else 0.
         weight: a shape that broadcasts to (*, C), or None.
         reduction: "none", "mean" or "sum", over the samples.
 
@@ -207,8 +212,9 @@ def multilabel_soft_margin_loss(
     check_floating(where, "input", input)
     _check_same_size(where, input, target)
     require(input.dim() >= 1, where, "input", "of shape (*, C)", tuple(input.shape))
+    require_broadcast(where, input.shape, weight=weight)
 
-    x, t = widen(input), widen(target)
+    x, t = widen(input), as_numbers(target)
     each = (1 - t) * x - F.logsigmoid(x)
     if weight is not None:
         each = widen(weight) * each

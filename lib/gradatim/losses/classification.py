@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import ArgumentTypeError, ClassIndexError, refusal, require, require_type
+from .._check import ArgumentTypeError, ClassIndexError, check_values, checked, refusal, require, require_type
 from ._arguments import check_floating, check_reduction, reduce_loss, widen, widen_optional
 
 INDEX_DTYPES = (torch.int64, torch.uint8)
@@ -98,6 +98,7 @@ def _negative_log_likelihood(
     return torch.where(keep, -w_y * log_p_y, 0), w_y  # where, not a factor: 0 * inf would be nan
 
 
+@checked
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -152,6 +153,7 @@ def nll_loss(
     return reduce_loss(loss.squeeze(0) if unbatched else loss, reduction, input.dtype)
 
 
+@checked
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -262,6 +264,7 @@ def _cross_entropy_probabilities(
     return reduce_loss(loss.squeeze(0) if input.dim() == 1 else loss, reduction, input.dtype)
 
 
+@checked
 def smooth_labels(
     target: Tensor, num_classes: int, label_smoothing: float, *, dtype: torch.dtype | None = None
 ) -> Tensor:
@@ -286,7 +289,7 @@ def smooth_labels(
 
     Raises:
         TypeError: `target` is not of integers.
-        ValueError: `num_classes` or `label_smoothing` is out of range.
+        ValueError: `num_classes` or `label_smoothing` is out of range, or a class index (looked at on the CPU only).
 
     Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", arXiv:1512.00567v3, sec. 7.
 
@@ -299,6 +302,8 @@ def smooth_labels(
     require_type(target.dtype in INDEX_DTYPES, where, "target", "int64 class indices", target.dtype)
     require(target.dim() >= 1, where, "target", "of shape (N) or (N, d1, ...)", tuple(target.shape))
 
+    check_values(where, "target", target, 0, num_classes - 1)
+
     eps, K = label_smoothing, num_classes
     classes = torch.arange(K, device=target.device).view(-1, *[1] * (target.dim() - 1))
     is_y = target.unsqueeze(1) == classes
@@ -306,6 +311,7 @@ def smooth_labels(
     return (1 - eps) * is_y.to(dtype) + eps / K
 
 
+@checked
 def generalized_cross_entropy(
     logits: Tensor, target: Tensor, *, q: float = 0.7, reduction: str = "mean"
 ) -> Tensor:

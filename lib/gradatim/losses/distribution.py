@@ -6,13 +6,12 @@ import warnings
 import torch
 from torch import Tensor
 
-from .._check import refusal
+from .._check import check_values, checked, refusal, require
 from ._arguments import (
     REDUCTIONS,
     check_broadcastable,
     check_floating,
     check_reduction,
-    check_values,
     reduce_loss,
     result_dtype,
     warn_if_broadcast,
@@ -20,6 +19,7 @@ from ._arguments import (
 )
 
 
+@checked
 def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target: bool = False) -> Tensor:
     r"""Kullback-Leibler divergence of the prediction from the target, from log-probabilities.
 
@@ -62,7 +62,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
-            stacklevel=2,
+            stacklevel=3,
         )
 
     log_q, p = widen(input), widen(target)
@@ -75,6 +75,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -115,6 +116,7 @@ def poisson_nll_loss(
     """
     where = "poisson_nll_loss"
     check_reduction(where, reduction)
+    require(eps >= 0, where, "eps", ">= 0", eps)
     check_broadcastable(where, "target", target, "input", input)
     warn_if_broadcast(where, input, target)
 
@@ -127,6 +129,7 @@ def poisson_nll_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -151,7 +154,7 @@ def gaussian_nll_loss(
         var: >= 0, in squared units of the target: a number; the input's shape; the input's shape without the
             last dimension; or the input's shape with one dimension 1.
         full: add the constant.
-        eps: > 0; the smallest variance.
+        eps: >= 0; the smallest variance.
         reduction: "none", "mean" or "sum".
 
     Returns:
@@ -173,6 +176,7 @@ def gaussian_nll_loss(
         words = f"{reduction} is not valid"
         raise refusal(where, "reduction", f"one of {REDUCTIONS}", repr(reduction), words)
     check_floating(where, "input", input)
+    require(eps >= 0, where, "eps", ">= 0", eps)
     if not isinstance(var, Tensor):
         var = torch.full_like(input, var)
     check_values(where, "var", var, 0, math.inf, ">= 0", "var has negative entry/entries")

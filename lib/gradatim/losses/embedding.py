@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import refusal, require
+from .._check import checked, refusal, require
 from ._arguments import (
     check_broadcastable,
     check_floating,
@@ -51,6 +51,7 @@ def _triplet(
     return (margin + d_pos - d_neg).clamp_min(0)
 
 
+@checked(complex=("anchor", "positive", "negative"))
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -74,8 +75,8 @@ def triplet_margin_loss(
         positive: shape (N, D) or (D), the same; of the anchor's class.
         negative: shape (N, D) or (D), the same; of another class.
         margin: > 0, in units of the distance.
-        p: the norm's order.
-        eps: added to every difference, so that the norm has a derivative where two points coincide.
+        p: the norm's order, > 0.
+        eps: >= 0, added to every difference, so that the norm has a derivative where two points coincide.
         swap: use the smaller of the negative's two distances.
         reduction: "none", "mean" or "sum".
 
@@ -97,6 +98,8 @@ def triplet_margin_loss(
     where = "triplet_margin_loss"
     check_reduction(where, reduction)
     _check_triplet(where, anchor, positive, negative, margin)
+    require(p > 0, where, "p", "> 0", p)
+    require(eps >= 0, where, "eps", ">= 0", eps)
 
     def distance(x: Tensor, y: Tensor) -> Tensor:
         d: Tensor = torch.linalg.vector_norm(x - y + eps, ord=p, dim=-1)
@@ -106,6 +109,7 @@ def triplet_margin_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, anchor, positive, negative))
 
 
+@checked(complex=("anchor", "positive", "negative"))
 def triplet_margin_with_distance_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -155,6 +159,7 @@ def triplet_margin_with_distance_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, anchor, positive, negative))
 
 
+@checked(boolean=("input1", "input2", "target"))
 def cosine_embedding_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -177,7 +182,7 @@ def cosine_embedding_loss(
         Loss, in [0, 2]: shape () for "mean" and "sum", (N) or () for "none".
 
     Raises:
-        ValueError: shapes do not fit, or `reduction` is unknown.
+        ValueError: shapes do not fit, the margin is out of range, or `reduction` is unknown.
 
     Source: PyTorch's documentation of CosineEmbeddingLoss.
     Same numbers as torch.nn.functional.cosine_embedding_loss (test_sample_values_and_gradients_match_torch).
@@ -188,6 +193,7 @@ def cosine_embedding_loss(
     """
     where = "cosine_embedding_loss"
     check_reduction(where, reduction)
+    require(-1 <= margin <= 1, where, "margin", "in [-1, 1]", margin)
     if target.dim() > 1:
         words = "0D or 1D target tensor expected, multi-target not supported"
         raise refusal(where, "target", "of shape (N) or ()", tuple(target.shape), words)
@@ -213,6 +219,7 @@ def cosine_embedding_loss(
     return reduce_loss(similar + dissimilar, reduction, result_dtype(cos, input1, input2))
 
 
+@checked
 def info_nce_loss(
     query: Tensor,
     key: Tensor,
@@ -244,7 +251,7 @@ def info_nce_loss(
         Loss in nats: shape () for "mean" and "sum", shape (N) for "none".
 
     Raises:
-        TypeError: `query` is not floating-point.
+        TypeError: `query`, `key` or `negatives` is not floating-point.
         ValueError: shapes do not fit, temperature <= 0, or `reduction` is unknown.
 
     Source: van den Oord, Li and Vinyals, "Representation Learning with Contrastive Predictive Coding",
@@ -260,7 +267,9 @@ def info_nce_loss(
     where = "info_nce_loss"
     check_reduction(where, reduction)
     require(temperature > 0, where, "temperature", "> 0", temperature)
-    check_floating(where, "query", query)
+    for name, tensor in (("query", query), ("key", key), ("negatives", negatives)):
+        if tensor is not None:
+            check_floating(where, name, tensor)
     N, D = query.shape if query.dim() == 2 else (0, 0)
     require(query.dim() == 2, where, "query", "of shape (N, D)", tuple(query.shape))
     require(key.shape == query.shape, where, "key", f"of the query's shape {(N, D)}", tuple(key.shape))

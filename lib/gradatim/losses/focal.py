@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import require, require_same_shape
-from ._arguments import check_floating, check_reduction, check_values, reduce_loss, widen
+from .._check import check_values, checked, require, require_same_shape
+from ._arguments import check_floating, check_reduction, reduce_loss, widen
 from .classification import check_class_indices, pick_class
 
 
+@checked(boolean=("target",))
 def focal_loss(
     logits: Tensor,
     target: Tensor,
@@ -70,6 +71,7 @@ def focal_loss(
     return reduce_loss(loss, reduction, logits.dtype)
 
 
+@checked
 def multiclass_focal_loss(
     logits: Tensor,
     target: Tensor,

@@ -4,16 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._check import ArgumentTypeError, refusal, require, require_same_shape
-from ._arguments import (
-    check_floating,
-    check_reduction,
-    check_values,
-    reduce_loss,
-    result_dtype,
-    warn_if_broadcast,
-    widen,
-)
+from .._check import ArgumentTypeError, check_values, checked, refusal, require, require_same_shape
+from ._arguments import check_floating, check_reduction, reduce_loss, result_dtype, warn_if_broadcast, widen
 from .classification import INDEX_DTYPES, gather_classes, torch_name
 
 
@@ -27,6 +19,7 @@ def _violation(where: str, input: Tensor, target: Tensor, margin: float) -> Tens
     return (margin - t * x).clamp_min(0)
 
 
+@checked
 def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     r"""Hinge loss of the support vector machine.
 
@@ -58,6 +51,7 @@ def hinge_loss(input: Tensor, target: Tensor, *, margin: float = 1.0, reduction:
     return reduce_loss(loss, reduction, input.dtype)
 
 
+@checked
 def squared_hinge_loss(
     input: Tensor, target: Tensor, *, margin: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
@@ -91,6 +85,7 @@ def squared_hinge_loss(
     return reduce_loss(violation * violation, reduction, input.dtype)
 
 
+@checked
 def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Logistic loss for labels -1 and +1.
 
@@ -130,6 +125,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def hinge_embedding_loss(
     input: Tensor, target: Tensor, margin: float = 1.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -169,6 +165,7 @@ def hinge_embedding_loss(
     return reduce_loss(similar + dissimilar, reduction, input.dtype)
 
 
+@checked
 def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, *, reduction: str = "mean"
 ) -> Tensor:
@@ -225,6 +222,7 @@ def _check_index_dtype(where: str, target: Tensor) -> None:
         raise refusal(where, "target", "int64", target.dtype, words, ArgumentTypeError)
 
 
+@checked
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -293,6 +291,7 @@ def multi_margin_loss(
     return reduce_loss(loss.reshape(target.shape), reduction, input.dtype)
 
 
+@checked
 def multilabel_margin_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Multi-label hinge loss: every label that holds should score more than every other class by 1.
 

@@ -6,7 +6,7 @@ Weights are buffers, so `.to(device)` moves them and `state_dict` holds them, as
 
 from torch import Tensor, nn
 
-from .._check import ArgumentTypeError, refusal
+from .._check import ArgumentTypeError, checked, refusal, require_type
 from . import binary, classification, distribution, embedding, focal, margin, overlap, regression
 
 
@@ -26,6 +26,7 @@ class _Loss(nn.Module):
 class MSELoss(_Loss):
     """See `mse_loss`."""
 
+    @checked
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -36,6 +37,7 @@ class MSELoss(_Loss):
 class L1Loss(_Loss):
     """See `l1_loss`."""
 
+    @checked
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -55,7 +57,8 @@ class HuberLoss(_Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not isinstance(delta, (int, float)):
+        require_type(isinstance(reduction, str), "HuberLoss", "reduction", "a string", reduction)
+        if not isinstance(delta, (int, float)) or isinstance(delta, bool):
             words = f"delta must be a float or int, got: {type(delta)}"
             raise refusal("HuberLoss", "delta", "a float", repr(delta), words, ArgumentTypeError)
         self.delta = delta
@@ -67,6 +70,7 @@ class HuberLoss(_Loss):
 class SmoothL1Loss(_Loss):
     """See `smooth_l1_loss`."""
 
+    @checked
     def __init__(self, *, beta: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.beta = beta
@@ -78,6 +82,7 @@ class SmoothL1Loss(_Loss):
 class LogCoshLoss(_Loss):
     """See `log_cosh_loss`."""
 
+    @checked
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -88,6 +93,7 @@ class LogCoshLoss(_Loss):
 class QuantileLoss(_Loss):
     """See `quantile_loss`."""
 
+    @checked
     def __init__(self, tau: float = 0.5, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.tau = tau
@@ -101,6 +107,7 @@ class NLLLoss(_Loss):
 
     weight: Tensor | None
 
+    @checked
     def __init__(
         self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
@@ -119,6 +126,7 @@ class CrossEntropyLoss(_Loss):
 
     weight: Tensor | None
 
+    @checked
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -146,6 +154,7 @@ class CrossEntropyLoss(_Loss):
 class GeneralizedCrossEntropyLoss(_Loss):
     """See `generalized_cross_entropy`."""
 
+    @checked
     def __init__(self, *, q: float = 0.7, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.q = q
@@ -159,6 +168,7 @@ class BCELoss(_Loss):
 
     weight: Tensor | None
 
+    @checked
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
@@ -173,6 +183,7 @@ class BCEWithLogitsLoss(_Loss):
     weight: Tensor | None
     pos_weight: Tensor | None
 
+    @checked
     def __init__(
         self, weight: Tensor | None = None, *, pos_weight: Tensor | None = None, reduction: str = "mean"
     ) -> None:
@@ -191,6 +202,7 @@ class MultiLabelSoftMarginLoss(_Loss):
 
     weight: Tensor | None
 
+    @checked
     def __init__(self, weight: Tensor | None = None, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
@@ -202,6 +214,7 @@ class MultiLabelSoftMarginLoss(_Loss):
 class FocalLoss(_Loss):
     """See `focal_loss`."""
 
+    @checked
     def __init__(self, *, gamma: float = 2.0, alpha: float | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.gamma = gamma
@@ -216,6 +229,7 @@ class MulticlassFocalLoss(_Loss):
 
     alpha: Tensor | None
 
+    @checked
     def __init__(self, *, gamma: float = 2.0, alpha: Tensor | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.gamma = gamma
@@ -230,6 +244,7 @@ class MulticlassFocalLoss(_Loss):
 class DiceLoss(_Loss):
     """See `dice_loss`."""
 
+    @checked
     def __init__(
         self, *, eps: float = 1.0, squared: bool = False, dim: overlap.Dims = None, reduction: str = "mean"
     ) -> None:
@@ -247,6 +262,7 @@ class DiceLoss(_Loss):
 class TverskyLoss(_Loss):
     """See `tversky_loss`."""
 
+    @checked
     def __init__(
         self,
         *,
@@ -277,6 +293,7 @@ class TverskyLoss(_Loss):
 class KLDivLoss(_Loss):
     """See `kl_div`."""
 
+    @checked
     def __init__(self, *, log_target: bool = False, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.log_target = log_target
@@ -288,6 +305,7 @@ class KLDivLoss(_Loss):
 class PoissonNLLLoss(_Loss):
     """See `poisson_nll_loss`."""
 
+    @checked
     def __init__(
         self, log_input: bool = True, full: bool = False, *, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
@@ -305,6 +323,7 @@ class PoissonNLLLoss(_Loss):
 class GaussianNLLLoss(_Loss):
     """See `gaussian_nll_loss`."""
 
+    @checked
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.full = full
@@ -319,6 +338,7 @@ class GaussianNLLLoss(_Loss):
 class HingeLoss(_Loss):
     """See `hinge_loss`."""
 
+    @checked
     def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
@@ -330,6 +350,7 @@ class HingeLoss(_Loss):
 class SquaredHingeLoss(_Loss):
     """See `squared_hinge_loss`."""
 
+    @checked
     def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
@@ -341,6 +362,7 @@ class SquaredHingeLoss(_Loss):
 class SoftMarginLoss(_Loss):
     """See `soft_margin_loss`."""
 
+    @checked
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -351,6 +373,7 @@ class SoftMarginLoss(_Loss):
 class HingeEmbeddingLoss(_Loss):
     """See `hinge_embedding_loss`."""
 
+    @checked
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
@@ -362,6 +385,7 @@ class HingeEmbeddingLoss(_Loss):
 class MarginRankingLoss(_Loss):
     """See `margin_ranking_loss`."""
 
+    @checked
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
@@ -377,6 +401,7 @@ class MultiMarginLoss(_Loss):
 
     weight: Tensor | None
 
+    @checked
     def __init__(
         self, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, *, reduction: str = "mean"
     ) -> None:
@@ -394,6 +419,7 @@ class MultiMarginLoss(_Loss):
 class MultiLabelMarginLoss(_Loss):
     """See `multilabel_margin_loss`."""
 
+    @checked
     def __init__(self, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
 
@@ -404,6 +430,7 @@ class MultiLabelMarginLoss(_Loss):
 class CosineEmbeddingLoss(_Loss):
     """See `cosine_embedding_loss`."""
 
+    @checked
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
@@ -417,6 +444,7 @@ class CosineEmbeddingLoss(_Loss):
 class TripletMarginLoss(_Loss):
     """See `triplet_margin_loss`."""
 
+    @checked
     def __init__(
         self,
         margin: float = 1.0,
@@ -448,6 +476,7 @@ class TripletMarginLoss(_Loss):
 class TripletMarginWithDistanceLoss(_Loss):
     """See `triplet_margin_with_distance_loss`."""
 
+    @checked
     def __init__(
         self,
         *,
@@ -476,6 +505,7 @@ class TripletMarginWithDistanceLoss(_Loss):
 class InfoNCELoss(_Loss):
     """See `info_nce_loss`."""
 
+    @checked
     def __init__(self, *, temperature: float = 0.1, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.temperature = temperature

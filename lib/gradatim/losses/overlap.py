@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from .._check import require, require_same_shape
-from ._arguments import check_floating, check_reduction, check_values, reduce_loss, widen
+from .._check import check_values, checked, require, require_dim, require_same_shape
+from ._arguments import check_floating, check_reduction, reduce_loss, widen
 
 Dims = int | tuple[int, ...] | None
 
@@ -16,6 +16,8 @@ def _prepare(
     check_floating(where, "input", input)
     require_same_shape(where, input=input, target=target)
     require(input.dim() >= 1, where, "input", "of shape (N, *)", tuple(input.shape))
+    for axis in dim if isinstance(dim, (tuple, list)) else () if dim is None else (dim,):
+        require_dim(where, axis, input.dim())
     p = widen(input)
     g = target.to(p.dtype)
     check_values(where, "input", p, 0, 1, "probabilities in [0, 1], not logits")
@@ -25,6 +27,7 @@ def _prepare(
     return p, g, dim
 
 
+@checked(boolean=("target",))
 def dice_loss(
     input: Tensor,
     target: Tensor,
@@ -77,6 +80,7 @@ def dice_loss(
     return reduce_loss(loss, reduction, input.dtype)
 
 
+@checked(boolean=("target",))
 def tversky_loss(
     input: Tensor,
     target: Tensor,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .._check import refusal, require, require_same_shape
+from .._check import checked, refusal, require, require_same_shape
 from ._arguments import check_floating, check_reduction, reduce_loss, result_dtype, warn_if_broadcast, widen
 
 
@@ -28,6 +28,7 @@ def _reduce_weighted(
     return reduce_loss(weight * loss, reduction, dtype)
 
 
+@checked
 def mse_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
@@ -73,6 +74,7 @@ def mse_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked(complex=("input", "target", "weight"))
 def l1_loss(
     input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
 ) -> Tensor:
@@ -119,6 +121,7 @@ def l1_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def rmse_loss(input: Tensor, target: Tensor) -> Tensor:
     r"""Root mean squared error.
 
@@ -154,6 +157,7 @@ def rmse_loss(input: Tensor, target: Tensor) -> Tensor:
     return loss.to(input.dtype)
 
 
+@checked
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
 ) -> Tensor:
@@ -203,6 +207,7 @@ def huber_loss(
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     r"""Huber's loss divided by its threshold: slope 1 far away, whatever the threshold.
 
@@ -248,6 +253,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     return reduce_loss(loss, reduction, result_dtype(loss, input, target))
 
 
+@checked
 def log_cosh_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
     r"""Logarithm of the hyperbolic cosine of the error: a Huber loss with all derivatives.
 
@@ -289,6 +295,7 @@ def log_cosh_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> 
     return reduce_loss(loss, reduction, input.dtype)
 
 
+@checked
 def quantile_loss(input: Tensor, target: Tensor, tau: float = 0.5, *, reduction: str = "mean") -> Tensor:
     r"""Pinball loss: its minimiser is the tau-quantile of the targets.
 

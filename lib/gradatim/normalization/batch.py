@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import require, require_floating
+from .._check import checked, require, require_floating, require_same_shape
 from .standardize import standardize_backward, standardize_jvp, widened
 
 
+@checked
 def batch_norm(
     input: Tensor,
     running_mean: Tensor | None,
@@ -133,10 +134,21 @@ def channel_dims(x: Tensor) -> list[int]:
     return [0, *range(2, x.dim())]
 
 
+def require_channels(where: str, x: Tensor, **per_channel: Tensor) -> None:
+    """Refuse anything but x (N, C, *) and tensors of shape (1, C, 1, ...)."""
+    require_floating(where, x=x, **per_channel)
+    require(x.dim() >= 2, where, "x", "of shape (N, C) or (N, C, *)", tuple(x.shape))
+    shape = (1, x.shape[1], *[1] * (x.dim() - 2))
+    for name, tensor in per_channel.items():
+        require(tuple(tensor.shape) == shape, where, name, f"of shape {shape}", tuple(tensor.shape))
+
+
+@checked
 def batch_norm_formula(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(y, x_hat, mean, var) from x (N, C, *) and weight, bias of shape (1, C, 1, ...): Algorithm 1, line by line."""
+    require_channels("batch_norm_formula", x, weight=weight, bias=bias)
     dims = channel_dims(x)
     mean = x.mean(dims, keepdim=True)
     var = (x - mean).square().mean(dims, keepdim=True)
@@ -144,6 +156,7 @@ def batch_norm_formula(
     return weight * x_hat + bias, x_hat, mean, var
 
 
+@checked
 def batch_norm_backward(
     grad: Tensor, x_hat: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -157,6 +170,8 @@ def batch_norm_backward(
     Args: grad, x_hat: (N, C, *); inv_std, weight: (1, C, 1, ...). The results for weight and bias have the
     shape of `weight`.
     """
+    require_channels("batch_norm_backward", x_hat, inv_std=inv_std, weight=weight)
+    require_same_shape("batch_norm_backward", grad=grad, x_hat=x_hat)
     dims = channel_dims(x_hat)
     grad_bias = grad.sum(dims, keepdim=True)
     grad_weight = (grad * x_hat).sum(dims, keepdim=True)
@@ -164,11 +179,14 @@ def batch_norm_backward(
     return grad_input, grad_weight, grad_bias
 
 
+@checked
 def batch_norm_backward_in_place(
     grad: Tensor, x_hat: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`batch_norm_backward` with one new array instead of six: `weight` leaves the means, which are then
     grad_bias / n and grad_weight / n. Used where no second derivative is asked for."""
+    require_channels("batch_norm_backward_in_place", x_hat, inv_std=inv_std, weight=weight)
+    require_same_shape("batch_norm_backward_in_place", grad=grad, x_hat=x_hat)
     dims = channel_dims(x_hat)
     n = x_hat.numel() / x_hat.shape[1]
     out = grad * x_hat
@@ -258,6 +276,7 @@ class Norm(nn.Module):
     _version = 2  # torch's: num_batches_tracked is saved
     ranks: Sequence[int] = ()  # the numbers of dimensions that an input may have
 
+    @checked
     def __init__(
         self,
         num_features: int,
@@ -338,6 +357,7 @@ class BatchNorm(Norm):
     Names in state_dict: weight, bias, running_mean, running_var, num_batches_tracked, as torch's.
     """
 
+    @checked
     def __init__(
         self,
         num_features: int,

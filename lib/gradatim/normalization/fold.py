@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .._check import require, require_type
+from .._check import checked, require, require_floating, require_type
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -14,6 +14,7 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
+@checked
 def folded_parameters(
     weight: Tensor,
     bias: Tensor | None,
@@ -35,6 +36,21 @@ def folded_parameters(
     >>> folded_parameters(torch.tensor([[4.0]]), one, two, torch.zeros(1), two, one, eps=4.0)   # s = 2/2 = 1
     (tensor([[4.]]), tensor([0.]))
     """
+    where = "folded_parameters"
+    require(weight.dim() >= 1, where, "weight", "of shape (outputs, *)", tuple(weight.shape))
+    vectors = {
+        "bias": bias,
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "gamma": gamma,
+        "beta": beta,
+    }
+    given = {name: v for name, v in vectors.items() if v is not None}
+    require_floating(where, weight=weight, **given)
+    for name, vector in given.items():
+        shape = tuple(weight.shape[:1])
+        require(vector.shape == shape, where, name, f"of shape {shape}, one per output", tuple(vector.shape))
+    require(eps >= 0, where, "eps", ">= 0", eps)
     s = torch.rsqrt(running_var + eps) * (1 if gamma is None else gamma)
     b = torch.zeros_like(running_mean) if bias is None else bias
     folded_weight = weight * s.reshape(-1, *[1] * (weight.dim() - 1))
@@ -42,6 +58,7 @@ def folded_parameters(
     return folded_weight.to(weight.dtype), folded_bias.to(weight.dtype)
 
 
+@checked
 def fold_bn(layer: Layer, bn: Any) -> Layer:
     """A copy of `layer` that computes bn(layer(x)), for evaluation.
 
@@ -55,6 +72,8 @@ def fold_bn(layer: Layer, bn: Any) -> Layer:
     """
     known = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
     require_type(isinstance(layer, known), "fold_bn", "layer", "a linear layer or a convolution", type(layer))
+    is_norm = isinstance(bn, nn.Module) and hasattr(bn, "running_mean") and hasattr(bn, "num_features")
+    require_type(is_norm, "fold_bn", "bn", "a batch norm", type(bn))
     require(not bn.training, "fold_bn", "bn", "in evaluation mode: call bn.eval() first", "training mode")
     tracked = bn.running_mean is not None and bn.running_var is not None
     require(tracked, "fold_bn", "bn", "one with running statistics", "track_running_stats=False")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._check import require, require_floating
+from .._check import checked, require, require_floating
 from .batch import Norm, update_running
 from .standardize import standardize, widened
 
@@ -16,6 +16,7 @@ def per_channel(vector: Tensor, x: Tensor) -> Tensor:
     return vector.reshape(-1, *[1] * (x.dim() - 2))
 
 
+@checked
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -58,7 +59,7 @@ def group_norm(
         num_groups,
         words,
     )
-    check_affine(where, C, weight, bias)
+    check_per_channel(where, C, weight=weight, bias=bias)
     x = widened(input)
     assert x is not None
     groups = x.reshape(x.shape[0], num_groups, -1) if x.numel() else x
@@ -66,9 +67,9 @@ def group_norm(
     return affine(x_hat, weight, bias).to(input.dtype)
 
 
-def check_affine(where: str, C: int, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Refuse a weight or bias that has not one entry per channel."""
-    for name, tensor in (("weight", weight), ("bias", bias)):
+def check_per_channel(where: str, C: int, **given: Tensor | None) -> None:
+    """Refuse a tensor that has not one entry per channel."""
+    for name, tensor in given.items():
         if tensor is not None:
             words = f"Expected {name} to be a vector of size equal to the number of channels in input"
             rule = f"of shape ({C},), one per channel"
@@ -81,6 +82,7 @@ def affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return y if bias is None else y + per_channel(bias, x_hat)
 
 
+@checked
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -114,7 +116,9 @@ def instance_norm(
     require_floating(where, input=input)
     shape = tuple(input.shape)
     require(input.dim() >= 3, where, "input", "of shape (N, C, *)", shape, "Expected at least 3 dimensions")
-    check_affine(where, input.shape[1], weight, bias)
+    running = {"running_mean": running_mean, "running_var": running_var}
+    check_per_channel(where, input.shape[1], weight=weight, bias=bias, **running)
+    require(eps >= 0, where, "eps", ">= 0", eps)
     dims = list(range(2, input.dim()))
     x = widened(input)
     assert x is not None
@@ -138,6 +142,7 @@ def instance_norm(
     return affine(standardize(x, dims, eps), weight, bias).to(input.dtype)
 
 
+@checked
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -160,7 +165,9 @@ def local_response_norm(
     require_floating(where, input=input)
     words = f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)"
     require(input.dim() >= 3, where, "input", "of shape (N, C, *)", tuple(input.shape), words)
-    require(isinstance(size, int) and size >= 1, where, "size", "an integer >= 1", size)
+    require(size >= 1, where, "size", "an integer >= 1", size)
+    for name, value in (("alpha", alpha), ("beta", beta), ("k", k)):
+        require(value >= 0, where, name, ">= 0", value)
     if input.numel() == 0:
         return input
     x = widened(input)
@@ -181,6 +188,7 @@ class GroupNorm(nn.Module):
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
+    @checked
     def __init__(
         self,
         num_groups: int,
@@ -231,6 +239,7 @@ class InstanceNorm(Norm):
     the batch dimension.
     """
 
+    @checked
     def __init__(
         self,
         num_features: int,
@@ -287,6 +296,7 @@ class InstanceNorm3d(InstanceNorm):
 class LocalResponseNorm(nn.Module):
     """`local_response_norm` as a module. Args: size, alpha, beta, k, as there."""
 
+    @checked
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k

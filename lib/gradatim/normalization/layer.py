@@ -6,11 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import require, require_floating
+from .._check import (
+    checked,
+    require,
+    require_broadcast,
+    require_dims,
+    require_floating,
+    require_same_shape,
+    require_sizes,
+)
 from .batch import added, runs_in_place
 from .standardize import standardize, standardize_backward, standardize_jvp, widened
 
 
+@checked
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -54,7 +63,7 @@ def check_shapes(
 ) -> torch.Size:
     """Refuse what does not fit `normalized_shape`; return it as a torch.Size."""
     require_floating(where, input=input)
-    shape = torch.Size(normalized_shape)
+    shape = require_sizes(where, "normalized_shape", normalized_shape)
     words = "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element"
     require(len(shape) > 0, where, "normalized_shape", "of at least one size", tuple(shape), words)
     for name, tensor in given.items():
@@ -70,6 +79,20 @@ def check_shapes(
     return shape
 
 
+def require_rows(where: str, grad: Tensor, x: Tensor, weight: Tensor, **per_row: Tensor) -> None:
+    """Refuse anything but grad, x (rows, n), weight (n,) and tensors of shape (rows, 1)."""
+    require_floating(where, grad=grad, x=x, weight=weight, **per_row)
+    require_same_shape(where, grad=grad, x=x)
+    require(x.dim() == 2, where, "x", "of shape (rows, n)", tuple(x.shape))
+    require(
+        weight.shape == x.shape[1:], where, "weight", f"of shape {tuple(x.shape[1:])}", tuple(weight.shape)
+    )
+    for name, tensor in per_row.items():
+        shape = (x.shape[0], 1)
+        require(tuple(tensor.shape) == shape, where, name, f"of shape {shape}", tuple(tensor.shape))
+
+
+@checked
 def layer_norm_backward(
     grad: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,11 +107,13 @@ def layer_norm_backward(
     The sums run over samples, the means over features; in batch norm both run over the batch.
     Args: grad, x: (rows, n); mean, inv_std: (rows, 1); weight: (n,).
     """
+    require_rows("layer_norm_backward", grad, x, weight, mean=mean, inv_std=inv_std)
     x_hat = (x - mean) * inv_std
     grad_input = standardize_backward(grad * weight, x_hat, inv_std, [-1])
     return grad_input, (grad * x_hat).sum(0), grad.sum(0)
 
 
+@checked
 def layer_norm_backward_in_place(
     grad: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,6 +121,7 @@ def layer_norm_backward_in_place(
 
     For arrays that do not fit into the cache, a new one costs more than the arithmetic on it.
     """
+    require_rows("layer_norm_backward_in_place", grad, x, weight, mean=mean, inv_std=inv_std)
     n = weight.numel()
     out = (x - mean).mul_(grad)  # grad * x_hat / inv_std
     grad_weight = torch.mv(out.T, inv_std.squeeze(-1))
@@ -162,6 +188,7 @@ class LayerNormFunction(torch.autograd.Function):
         return dy if db is None else dy + db, dx.mean(-1, keepdim=True), d_inv_std
 
 
+@checked
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
@@ -191,16 +218,24 @@ def rms_norm(
     return y.to(input.dtype if weight is None else torch.promote_types(input.dtype, weight.dtype))
 
 
+@checked
 def rms_norm_backward(
     grad: Tensor, x: Tensor, inv_rms: Tensor, weight: Tensor, dims: Sequence[int] = (-1,)
 ) -> tuple[Tensor, Tensor]:
     """The derivatives of RMS norm: (grad_input, grad_weight). One term less than layer norm: no mean.
 
-    x_hat       = x * inv_rms                      inv_rms = 1 / sqrt(mean(x**2) + eps)
-    grad_weight = sum(grad * x_hat)                over the samples
-    grad_x_hat  = grad * weight
-    grad_input  = inv_rms * (grad_x_hat - x_hat * mean(grad_x_hat * x_hat))
+        x_hat       = x * inv_rms                      inv_rms = 1 / sqrt(mean(x**2) + eps)
+        grad_weight = sum(grad * x_hat)                over the samples
+        grad_x_hat  = grad * weight
+        grad_input  = inv_rms * (grad_x_hat - x_hat * mean(grad_x_hat * x_hat))
+
+    Args: grad, x: (*, *dims); inv_rms: of size 1 on `dims`, the axes of the features; weight: of their sizes.
     """
+    where = "rms_norm_backward"
+    require_floating(where, grad=grad, x=x, inv_rms=inv_rms, weight=weight)
+    require_same_shape(where, grad=grad, x=x)
+    require_dims(where, x, dims)
+    require_broadcast(where, x.shape, inv_rms=inv_rms, weight=weight)
     x_hat = x * inv_rms
     samples = list(range(x.dim() - weight.dim()))
     g = grad * weight
@@ -218,6 +253,7 @@ class LayerNorm(nn.Module):
     weight: nn.Parameter | None
     bias: nn.Parameter | None
 
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -228,7 +264,8 @@ class LayerNorm(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
+        shape = tuple(require_sizes("LayerNorm", "normalized_shape", sizes))
         require(eps >= 0, "LayerNorm", "eps", ">= 0", eps)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         options: dict[str, Any] = {"device": device, "dtype": dtype}
@@ -262,6 +299,7 @@ class RMSNorm(nn.Module):
 
     weight: nn.Parameter | None
 
+    @checked
     def __init__(
         self,
         normalized_shape: int | Sequence[int],
@@ -271,7 +309,8 @@ class RMSNorm(nn.Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
+        shape = tuple(require_sizes("RMSNorm", "normalized_shape", sizes))
         require(eps is None or eps >= 0, "RMSNorm", "eps", "None or >= 0", eps)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         weight = nn.Parameter(torch.ones(shape, device=device, dtype=dtype)) if elementwise_affine else None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require
 from .batch import BatchNorm2d
 
 
@@ -20,6 +20,7 @@ class PostNorm(nn.Module):
     Args: body, a module that keeps the shape; norm, a module.
     """
 
+    @checked
     def __init__(self, body: nn.Module, norm: nn.Module) -> None:
         super().__init__()
         self.body, self.norm = body, norm
@@ -40,6 +41,7 @@ class PreNorm(nn.Module):
     Args: body, a module that keeps the shape; norm, a module.
     """
 
+    @checked
     def __init__(self, body: nn.Module, norm: nn.Module) -> None:
         super().__init__()
         self.body, self.norm = body, norm
@@ -62,9 +64,10 @@ class SkipInit(nn.Module):
     [1.0, 2.0]
     """
 
+    @checked
     def __init__(self, body: nn.Module, alpha: float = 0.0) -> None:
         super().__init__()
-        self.body, self.alpha = body, nn.Parameter(torch.tensor(alpha))
+        self.body, self.alpha = body, nn.Parameter(torch.tensor(float(alpha)))
 
     def forward(self, x: Tensor) -> Tensor:
         """y, of the shape of x."""
@@ -96,6 +99,7 @@ class BasicBlock(nn.Module):
     Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1.
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int,
@@ -106,6 +110,8 @@ class BasicBlock(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
+        for name, size in (("in_channels", in_channels), ("out_channels", out_channels), ("stride", stride)):
+            require(size >= 1, "BasicBlock", name, ">= 1", size)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm1 = norm(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)

@@ -11,6 +11,14 @@ The four differ only in the axes that the mean is taken over. For an input of sh
 import torch
 from torch import Tensor
 
+from .._check import (
+    checked,
+    require_broadcast,
+    require_dims,
+    require_floating,
+    require_same_shape,
+)
+
 Dims = list[int] | tuple[int, ...]
 HALF_PRECISION = (torch.float16, torch.bfloat16)
 
@@ -20,6 +28,7 @@ def widened(x: Tensor | None) -> Tensor | None:
     return x.float() if x is not None and x.dtype in HALF_PRECISION else x
 
 
+@checked
 def standardize(x: Tensor, dims: Dims, eps: float = 1e-5) -> Tensor:
     """Mean 0 and variance 1 (nearly: eps) over the axes `dims`.
 
@@ -36,12 +45,15 @@ def standardize(x: Tensor, dims: Dims, eps: float = 1e-5) -> Tensor:
     >>> standardize(torch.tensor([[1.0, 3.0]]), dims=[1], eps=3.0)   # mean 2, var 1, sqrt(1 + 3) = 2
     tensor([[-0.5000,  0.5000]])
     """
+    require_floating("standardize", x=x)
+    require_dims("standardize", x, dims)
     wide = x.float() if x.dtype in HALF_PRECISION else x
     centred = wide - wide.mean(dims, keepdim=True)
     var = (centred * centred).mean(dims, keepdim=True)
     return (centred * torch.rsqrt(var + eps)).to(x.dtype)
 
 
+@checked
 def standardize_backward(grad_x_hat: Tensor, x_hat: Tensor, inv_std: Tensor, dims: Dims) -> Tensor:
     """The derivative of `standardize`, in its three-term form.
 
@@ -58,6 +70,11 @@ def standardize_backward(grad_x_hat: Tensor, x_hat: Tensor, inv_std: Tensor, dim
     >>> standardize_backward(g, x_hat, torch.tensor([2.0]), dims=[0])   # mean(g) = 0, mean(g x_hat) = 1/2
     tensor([ 1., -1.,  1., -1.])
     """
+    where = "standardize_backward"
+    require_floating(where, grad_x_hat=grad_x_hat, x_hat=x_hat, inv_std=inv_std)
+    require_same_shape(where, grad_x_hat=grad_x_hat, x_hat=x_hat)
+    require_broadcast(where, x_hat.shape, inv_std=inv_std)
+    require_dims(where, x_hat, dims)
     g = grad_x_hat
     return inv_std * (g - g.mean(dims, keepdim=True) - x_hat * (g * x_hat).mean(dims, keepdim=True))
 

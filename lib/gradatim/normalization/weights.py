@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .._check import require
+from .._check import checked, require, require_broadcast, require_dim, require_floating
 
 
 def norm_except(v: Tensor, dim: int | None) -> Tensor:
@@ -21,6 +21,7 @@ def norm_except(v: Tensor, dim: int | None) -> Tensor:
     return torch.linalg.vector_norm(v, dim=dims, keepdim=True) if dims else v.abs()
 
 
+@checked
 def normalized_weight(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     """The weight of weight norm: direction v, length g.
 
@@ -31,12 +32,17 @@ def normalized_weight(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     >>> normalized_weight(torch.tensor([[3.0, 4.0]]), torch.tensor([[10.0]]))
     tensor([[6., 8.]])
     """
+    require_floating("normalized_weight", v=v, g=g)
+    if dim is not None:
+        require_dim("normalized_weight", dim, v.dim())
+    require_broadcast("normalized_weight", v.shape, g=g)
     return v * (g / norm_except(v, dim))
 
 
 class WeightNorm(nn.Module):
     """The parametrization behind `weight_norm`: (g, v) -> weight."""
 
+    @checked
     def __init__(self, dim: int | None = 0) -> None:
         super().__init__()
         self.dim = dim
@@ -50,6 +56,7 @@ class WeightNorm(nn.Module):
         return norm_except(weight, self.dim), weight
 
 
+@checked
 def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) -> nn.Module:
     """Make `module.<name>` a function of a length g and a direction v, which are trained in its place.
 
@@ -77,6 +84,7 @@ def require_weight(where: str, module: nn.Module, name: str) -> Tensor:
 
 
 @torch.no_grad()
+@checked
 def power_iteration(
     matrix: Tensor, u: Tensor, v: Tensor, steps: int, eps: float = 1e-12
 ) -> tuple[Tensor, Tensor]:
@@ -86,6 +94,12 @@ def power_iteration(
 
     The error shrinks by (sigma_2 / sigma_1)**2 each time. Source: as `spectral_norm`, Algorithm 1.
     """
+    where = "power_iteration"
+    require_floating(where, matrix=matrix, u=u, v=v)
+    require(matrix.dim() == 2, where, "matrix", "of 2 dimensions", tuple(matrix.shape))
+    for name, vector, size in (("u", u, matrix.shape[0]), ("v", v, matrix.shape[1])):
+        require(tuple(vector.shape) == (size,), where, name, f"of shape ({size},)", tuple(vector.shape))
+    require(steps >= 0, where, "steps", ">= 0", steps)
     for _ in range(steps):
         u = F.normalize(matrix @ v, dim=0, eps=eps)
         v = F.normalize(matrix.mT @ u, dim=0, eps=eps)
@@ -98,12 +112,13 @@ class SpectralNorm(nn.Module):
     _u: Tensor
     _v: Tensor
 
+    @checked
     def __init__(self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
         super().__init__()
+        require_floating("SpectralNorm", weight=weight)
+        require(weight.dim() >= 1, "SpectralNorm", "weight", "of at least 1 dimension", tuple(weight.shape))
         require(n_power_iterations >= 1, "SpectralNorm", "n_power_iterations", ">= 1", n_power_iterations)
-        if not -weight.dim() <= dim < weight.dim():
-            rule = f"in [{-weight.dim()}, {weight.dim() - 1}]"
-            raise IndexError(f"SpectralNorm: dim must be {rule}, got {dim}")
+        require_dim("SpectralNorm", dim, weight.dim())
         self.n_power_iterations, self.dim, self.eps = n_power_iterations, dim % weight.dim(), eps
         if weight.dim() > 1:
             matrix = self.matrix(weight.detach())
@@ -136,6 +151,7 @@ class SpectralNorm(nn.Module):
         return value
 
 
+@checked
 def spectral_norm(
     module: nn.Module,
     name: str = "weight",
@@ -163,7 +179,10 @@ def spectral_norm(
             [0.0000, 0.3333]])
     """
     weight = require_weight("spectral_norm", module, name)
-    if dim is None:
+    require(n_power_iterations >= 1, "spectral_norm", "n_power_iterations", ">= 1", n_power_iterations)
+    if dim is not None:
+        require_dim("spectral_norm", dim, weight.dim())
+    else:
         transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
         dim = 1 if isinstance(module, transposed) else 0
     parametrize.register_parametrization(module, name, SpectralNorm(weight, n_power_iterations, dim, eps))

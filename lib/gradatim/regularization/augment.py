@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .._check import require, require_floating
+from .._check import check_values, checked, require, require_floating, require_type
 
 
 def require_images(where: str, x: Tensor) -> None:
@@ -15,6 +15,7 @@ def require_images(where: str, x: Tensor) -> None:
     require(x.dim() == 4, where, "x", "of shape (N, C, H, W)", tuple(x.shape))
 
 
+@checked
 def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Move each image by whole pixels; zeros come in from the edge.
 
@@ -26,6 +27,10 @@ def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """
     require_images("shift", x)
     N, C, H, W = x.shape
+    for name, moves in (("down", down), ("right", right)):
+        integers = not (moves.is_floating_point() or moves.is_complex())
+        require_type(integers, "shift", name, "a tensor of integers", moves.dtype)
+        require(tuple(moves.shape) == (N,), "shift", name, f"of shape ({N},)", tuple(moves.shape))
     rows = torch.arange(H, device=x.device) - down.reshape(N, 1)
     cols = torch.arange(W, device=x.device) - right.reshape(N, 1)
     inside = ((rows >= 0) & (rows < H)).unsqueeze(2) & ((cols >= 0) & (cols < W)).unsqueeze(1)
@@ -34,6 +39,7 @@ def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     return moved.reshape(N, C, H, W) * inside.unsqueeze(1)
 
 
+@checked
 def random_shift(x: Tensor, max_shift: int = 1, *, generator: Generator | None = None) -> Tensor:
     """Move each image by up to `max_shift` pixels in both directions, each offset equally likely."""
     require_images("random_shift", x)
@@ -43,12 +49,20 @@ def random_shift(x: Tensor, max_shift: int = 1, *, generator: Generator | None =
     return shift(x, moves[0], moves[1])
 
 
+@checked
 def affine(x: Tensor, angle: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """Rotate (radians, counter-clockwise), enlarge and shear each image about its centre; bilinear, zeros outside.
 
     Args: x (N, C, H, W), H = W for a rotation without distortion; angle, scale > 0, shear: (N,).
     """
     require_images("affine", x)
+    for name, numbers in (("angle", angle), ("scale", scale), ("shear", shear)):
+        require_floating("affine", **{name: numbers})
+        shape = tuple(numbers.shape)
+        require(shape == x.shape[:1], "affine", name, f"of shape ({len(x)},)", shape)
+    check_values("affine", "scale", scale, torch.finfo(scale.dtype).tiny, math.inf, "> 0")
+    if x.numel() == 0:
+        return x.clone()
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     zero = torch.zeros_like(cos)
     # grid_sample asks where each output pixel comes from: the inverse map; its second axis points down
@@ -59,6 +73,7 @@ def affine(x: Tensor, angle: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     return F.grid_sample(x, grid, align_corners=False)
 
 
+@checked
 def random_affine(
     x: Tensor,
     degrees: float = 10.0,
@@ -73,10 +88,13 @@ def random_affine(
     """
     require_images("random_affine", x)
     require(0 <= scale < 1, "random_affine", "scale", "in [0, 1)", scale)
+    for name, value in (("degrees", degrees), ("shear", shear)):
+        require(0 <= value < math.inf, "random_affine", name, "finite and >= 0", value)
     u = 2 * torch.rand(3, len(x), generator=generator, device=x.device) - 1
     return affine(x, u[0] * math.radians(degrees), 1 + u[1] * scale, u[2] * shear)
 
 
+@checked
 def random_erase(x: Tensor, size: int, *, generator: Generator | None = None) -> Tensor:
     """Set a size x size square of each image to 0, its centre anywhere (cut off at the edges).
 
@@ -95,6 +113,7 @@ def random_erase(x: Tensor, size: int, *, generator: Generator | None = None) ->
     return x * ~hole.unsqueeze(1)
 
 
+@checked
 def gaussian_noise(x: Tensor, std: float = 0.1, *, generator: Generator | None = None) -> Tensor:
     """x + N(0, std**2). For a linear model with squared error this is an L2 penalty of strength std**2 per sample.
 
@@ -106,6 +125,7 @@ def gaussian_noise(x: Tensor, std: float = 0.1, *, generator: Generator | None =
 
 
 @torch.no_grad()
+@checked
 def predict_with_shifts(model: nn.Module, x: Tensor, max_shift: int = 1) -> Tensor:
     """Mean of the model's class probabilities over all shifts of up to `max_shift` pixels (test-time augmentation).
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_tensor, require_type
 from ..normalization import BatchNorm
 
 
@@ -23,6 +23,7 @@ class WeightAverage(nn.Module):
 
     n_averaged: Tensor
 
+    @checked
     def __init__(self, model: nn.Module, *, use_buffers: bool = False) -> None:
         super().__init__()
         self.module = copy.deepcopy(model)
@@ -81,6 +82,7 @@ class EMA(WeightAverage):
     1.75
     """
 
+    @checked
     def __init__(
         self, model: nn.Module, decay: float = 0.999, *, warmup: bool = False, use_buffers: bool = False
     ) -> None:
@@ -122,12 +124,14 @@ class SWA(WeightAverage):
 
 
 @torch.no_grad()
+@checked
 def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | str | None = None) -> None:
     """Compute the running statistics of the model's batch norms anew, as plain averages over `loader`.
 
     Args: loader: batches, or tuples whose first member is the input. model: with batch norms of this library or
         torch's; its mode and the norms' momenta are restored. device: where to move the inputs; None: leave them.
     """
+    require_type(isinstance(loader, Iterable), "update_bn", "loader", "an iterable of batches", loader)
     kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)
     norms = [m for m in model.modules() if isinstance(m, kinds) and m.running_mean is not None]
     if not norms:
@@ -141,6 +145,7 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
             m.momentum = None
         for batch in loader:
             x = batch[0] if isinstance(batch, tuple | list) else batch
+            require_tensor("update_bn", batch=x)
             model(x if device is None else x.to(device))
             batches += 1
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import require, require_floating
+from .._check import checked, require, require_floating
 
 
 def check_p(where: str, input: Tensor, p: float) -> None:
@@ -35,6 +35,7 @@ def multiplied(
     return input.mul_(noise) if inplace else input * noise
 
 
+@checked
 def dropout(
     input: Tensor,
     p: float = 0.5,
@@ -75,6 +76,7 @@ def feature_dropout(
     return multiplied(input, p, shape, generator, inplace)
 
 
+@checked
 def dropout1d(
     input: Tensor,
     p: float = 0.5,
@@ -90,6 +92,7 @@ def dropout1d(
     return channels_of("dropout1d", 3, input, p, training, inplace, generator)
 
 
+@checked
 def dropout2d(
     input: Tensor,
     p: float = 0.5,
@@ -104,6 +107,7 @@ def dropout2d(
     return feature_dropout("dropout2d", input, p, training, inplace, generator)
 
 
+@checked
 def dropout3d(
     input: Tensor,
     p: float = 0.5,
@@ -133,7 +137,7 @@ def channels_of(
 
 def warn_rank(where: str, input: Tensor, ranks: str) -> None:
     """Warn where torch warns: it will be an error one day."""
-    warnings.warn(f"{where}: input should have {ranks} dimensions, got {input.dim()}", stacklevel=4)
+    warnings.warn(f"{where}: input should have {ranks} dimensions, got {input.dim()}", stacklevel=5)
 
 
 # The value that selu tends to at minus infinity is -ALPHA = -scale * alpha: what a dropped unit is set to.
@@ -155,6 +159,7 @@ def alpha_noise(
     return input.mul_(mask * a).add_(b) if inplace else input * (mask * a) + b
 
 
+@checked
 def alpha_dropout(
     input: Tensor,
     p: float = 0.5,
@@ -174,6 +179,7 @@ def alpha_dropout(
     return alpha_noise(input, p, tuple(input.shape), generator, inplace) if training else input
 
 
+@checked
 def feature_alpha_dropout(
     input: Tensor,
     p: float = 0.5,
@@ -188,6 +194,7 @@ def feature_alpha_dropout(
     return alpha_noise(input, p, shape, generator, inplace) if training else input
 
 
+@checked
 def drop_path(
     input: Tensor, p: float = 0.0, training: bool = True, *, generator: Generator | None = None
 ) -> Tensor:
@@ -209,12 +216,14 @@ def drop_path(
     return multiplied(input, p, shape, generator, False) if training else input
 
 
+@checked
 def depth_schedule(p: float, layers: int) -> list[float]:
     """Linearly more dropping with depth, from 0 in front to p in the last layer, for `drop_path`.
 
     >>> depth_schedule(0.5, 3)
     [0.0, 0.25, 0.5]
     """
+    require(0 <= p <= 1, "depth_schedule", "p", "in [0, 1]", p)
     require(layers >= 1, "depth_schedule", "layers", ">= 1", layers)
     return [p * i / max(layers - 1, 1) for i in range(layers)]
 
@@ -224,6 +233,7 @@ class DropoutModule(nn.Module):
 
     function: Callable[..., Tensor]
 
+    @checked
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
         super().__init__()
         words = f"dropout probability has to be between 0 and 1, but got {p}"
@@ -283,6 +293,7 @@ class DropPath(DropoutModule):
 
 
 @torch.no_grad()
+@checked
 def mc_dropout(model: nn.Module, x: Tensor, passes: int = 20) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of predictions with dropout left on: a rough measure of the model's doubt.
 
@@ -301,4 +312,5 @@ def mc_dropout(model: nn.Module, x: Tensor, passes: int = 20) -> tuple[Tensor, T
     finally:
         for module, training in modes:
             module.training = training
+    require_floating("mc_dropout", output=outputs)
     return outputs.mean(0), outputs.std(0)

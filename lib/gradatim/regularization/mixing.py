@@ -1,9 +1,11 @@
 """Training on mixtures of samples: mixup and CutMix, with targets mixed in the same proportion."""
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
-from .._check import require, require_floating
+from .._check import check_values, checked, require, require_floating
 
 
 def beta_sample(
@@ -22,10 +24,13 @@ def beta_sample(
 def soft_targets(where: str, target: Tensor, num_classes: int | None) -> Tensor:
     """Class numbers (N,) as rows that are 1 at the class; probabilities (N, C) as they are."""
     if target.is_floating_point():
+        rule = "of shape (N, C), or class numbers of an integer dtype"
+        require(target.dim() == 2, where, "target", rule, f"{target.dtype} of shape {tuple(target.shape)}")
         return target
     ok = num_classes is not None and num_classes >= 1
     require(ok, where, "num_classes", "given, >= 1, for a target of class numbers", num_classes)
     require(target.dim() == 1, where, "target", "of shape (N,)", tuple(target.shape))
+    check_values(where, "target", target, 0, (num_classes or 1) - 1)
     rows = torch.zeros(len(target), num_classes or 1, device=target.device)
     return rows.scatter(1, target.long().unsqueeze(1), 1.0)
 
@@ -40,10 +45,12 @@ def check_batch(where: str, x: Tensor, target: Tensor, alpha: float) -> None:
     """Refuse integers, batches of unequal length and alpha <= 0."""
     require_floating(where, x=x)
     require(x.dim() >= 1 and len(x) > 0, where, "x", "of shape (N, *), N >= 1", tuple(x.shape))
+    require(target.dim() >= 1, where, "target", "of shape (N,) or (N, C)", tuple(target.shape))
     require(len(target) == len(x), where, "target", f"of {len(x)} samples, as x", len(target))
-    require(alpha > 0, where, "alpha", "> 0", alpha)
+    require(0 < alpha < math.inf, where, "alpha", "finite and > 0", alpha)
 
 
+@checked
 def mixup(
     x: Tensor,
     target: Tensor,
@@ -76,6 +83,7 @@ def mixup(
     return mixed(x, x[j], lam), mixed(y, y[j], lam)
 
 
+@checked
 def random_box(
     height: int, width: int, lam: Tensor, like: Tensor, generator: Generator | None = None
 ) -> Tensor:
@@ -83,6 +91,11 @@ def random_box(
 
     Args: lam (K,), the share that stays outside.
     """
+    require_floating("random_box", lam=lam)
+    require(lam.dim() == 1, "random_box", "lam", "of shape (K,)", tuple(lam.shape))
+    for name, size in (("height", height), ("width", width)):
+        require(size >= 0, "random_box", name, ">= 0", size)
+    check_values("random_box", "lam", lam, 0, 1)
     side = (1 - lam).sqrt()
     u = torch.rand(2, len(lam), device=like.device, generator=generator)
     inside = []
@@ -95,6 +108,7 @@ def random_box(
     return inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
 
 
+@checked
 def cutmix(
     x: Tensor,
     target: Tensor,

@@ -1,17 +1,20 @@
 """Penalties on weights: as a term of the loss, as a proximal step, and as a bound."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_dim, require_floating, require_tensors, require_type
 
 
 def listed(parameters: Tensor | Iterable[Tensor], where: str) -> list[Tensor]:
     """One tensor or several, as a list that is not empty."""
-    out = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    out = require_tensors(where, "parameters", parameters)
+    for w in out:
+        require_type(w.is_floating_point(), where, "parameters", "floating-point tensors", w.dtype)
     require(len(out) > 0, where, "parameters", "at least one tensor", 0)
     return out
 
@@ -24,6 +27,7 @@ def wide_sum(terms: Iterable[Tensor]) -> Tensor:
     return torch.stack([s.to(sums[0]) for s in sums]).sum()
 
 
+@checked
 def l1_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> Tensor:
     """strength * sum(|w|): pulls every weight towards 0 with the same force. Its subgradient at 0 is 0.
 
@@ -36,6 +40,7 @@ def l1_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> 
     return strength * wide_sum(w.abs() for w in listed(parameters, "l1_penalty"))
 
 
+@checked
 def l2_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> Tensor:
     """strength * sum(w**2) / 2: pulls with a force proportional to the weight.
 
@@ -52,6 +57,7 @@ def l2_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> 
     return strength / 2 * wide_sum(terms)
 
 
+@checked
 def elastic_net_penalty(
     parameters: Tensor | Iterable[Tensor], strength: float = 1.0, l1_ratio: float = 0.5
 ) -> Tensor:
@@ -62,11 +68,13 @@ def elastic_net_penalty(
     >>> elastic_net_penalty(torch.tensor([3.0, -4.0]), 2.0, l1_ratio=0.5)   # 7 + 25 / 2
     tensor(19.5000)
     """
+    require(strength >= 0, "elastic_net_penalty", "strength", ">= 0", strength)
     require(0 <= l1_ratio <= 1, "elastic_net_penalty", "l1_ratio", "in [0, 1]", l1_ratio)
     weights = listed(parameters, "elastic_net_penalty")
     return l1_penalty(weights, strength * l1_ratio) + l2_penalty(weights, strength * (1 - l1_ratio))
 
 
+@checked
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
     """sign(x) * max(|x| - threshold, 0): the minimiser of (w - x)**2 / 2 + threshold * |w|.
 
@@ -78,6 +86,7 @@ def soft_threshold(x: Tensor, threshold: float) -> Tensor:
 
 
 @torch.no_grad()
+@checked
 def proximal_step_(
     parameters: Tensor | Iterable[Tensor], lr: float, strength: float, l1_ratio: float = 1.0
 ) -> None:
@@ -102,6 +111,7 @@ def proximal_step_(
 
 
 @torch.no_grad()
+@checked
 def max_norm_(weight: Tensor, max_norm: float, dim: int = 0) -> Tensor:
     """Shorten each slice along `dim` that is longer than `max_norm`; call it after optimizer.step().
 
@@ -114,12 +124,16 @@ def max_norm_(weight: Tensor, max_norm: float, dim: int = 0) -> Tensor:
             [0.3000, 0.4000]])
     """
     require(max_norm >= 0, "max_norm_", "max_norm", ">= 0", max_norm)
+    require_floating("max_norm_", weight=weight)
+    require(weight.dim() >= 1, "max_norm_", "weight", "of at least 1 dimension", tuple(weight.shape))
+    require_dim("max_norm_", dim, weight.dim())
     dims = [d for d in range(weight.dim()) if d != dim % weight.dim()]
     norm = torch.linalg.vector_norm(weight, dim=dims, keepdim=True) if dims else weight.abs()
     scale = torch.where(norm > max_norm, max_norm / norm, torch.ones_like(norm))
     return weight.mul_(scale)
 
 
+@checked
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups for an optimizer: matrices and kernels decay, biases and norms' parameters do not.
 
@@ -136,6 +150,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
+@checked
 def add_gradient_noise_(
     parameters: Tensor | Iterable[Tensor],
     t: int,
@@ -153,7 +168,9 @@ def add_gradient_noise_(
     """
     require(t >= 0, "add_gradient_noise_", "t", ">= 0", t)
     require(eta >= 0, "add_gradient_noise_", "eta", ">= 0", eta)
-    sigma = (eta / (1 + t) ** gamma) ** 0.5
+    require(math.isfinite(eta), "add_gradient_noise_", "eta", "finite", eta)
+    require(0 <= gamma < math.inf, "add_gradient_noise_", "gamma", "finite and >= 0", gamma)
+    sigma = (eta * (1 + t) ** -gamma) ** 0.5
     for p in listed(parameters, "add_gradient_noise_"):
         if p.grad is not None:
             p.grad.add_(torch.empty_like(p.grad).normal_(generator=generator), alpha=sigma)

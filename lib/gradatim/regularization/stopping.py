@@ -7,7 +7,7 @@ from typing import Any, Literal, SupportsFloat
 import torch
 from torch import nn
 
-from .._check import require
+from .._check import checked, require, require_floating
 
 
 class EarlyStopping:
@@ -33,6 +33,7 @@ class EarlyStopping:
     (2.0, 1)
     """
 
+    @checked
     def __init__(
         self, patience: int = 10, min_delta: float = 0.0, mode: Literal["min", "max"] = "min"
     ) -> None:
@@ -78,6 +79,7 @@ class EarlyStopping:
         self.__dict__.update(copy.deepcopy(state_dict))
 
 
+@checked
 def early_stopping_as_l2(eigenvalues: torch.Tensor, lr: float, steps: int) -> torch.Tensor:
     """The L2 strength that shrinks each direction of a quadratic as much as stopping after `steps` does.
 
@@ -91,5 +93,7 @@ def early_stopping_as_l2(eigenvalues: torch.Tensor, lr: float, steps: int) -> to
     tensor([1.])
     """
     require(steps >= 1, "early_stopping_as_l2", "steps", ">= 1", steps)
+    require_floating("early_stopping_as_l2", eigenvalues=eigenvalues)
+    require(0 < lr < math.inf, "early_stopping_as_l2", "lr", "finite and > 0", lr)
     left = (1 - lr * eigenvalues) ** steps
     return eigenvalues * left / (1 - left)

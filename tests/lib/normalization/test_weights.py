@@ -118,9 +118,9 @@ def test_bad_weight_norm_arguments_are_named():
         ValueError, match="weight_norm: name must be the name of a parameter of Linear, got 'w'"
     ):
         ours.weight_norm(nn.Linear(2, 2), "w")
-    with pytest.raises(ValueError, match="SpectralNorm: n_power_iterations must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="spectral_norm: n_power_iterations must be >= 1, got 0"):
         ours.spectral_norm(nn.Linear(2, 2), n_power_iterations=0)
-    with pytest.raises(IndexError, match=r"SpectralNorm: dim must be in \[-2, 1\], got 2"):
+    with pytest.raises(IndexError, match=r"spectral_norm: dim must be in \[-2, 1\], got 2"):
         ours.spectral_norm(nn.Linear(2, 2), dim=2)
 
 

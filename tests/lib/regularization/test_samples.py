@@ -167,7 +167,7 @@ BAD = {
         x, torch.arange(4)
     ),
     "mixup: target must be of 4 samples, as x, got 3": lambda: ours.mixup(x, torch.arange(3), num_classes=3),
-    "mixup: alpha must be > 0, got 0": lambda: ours.mixup(x, torch.arange(4), 0, 4),
+    "mixup: alpha must be finite and > 0, got 0": lambda: ours.mixup(x, torch.arange(4), 0, 4),
     "mixup: x must be of shape (N, *), N >= 1, got (0, 1, 8, 8)": lambda: ours.mixup(x[:0], torch.arange(0)),
     "cutmix: x must be of shape (N, C, H, W), got (4, 8)": lambda: ours.cutmix(
         x[:, 0, 0], torch.arange(4), 1.0, 4
