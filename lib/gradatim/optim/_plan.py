@@ -9,8 +9,8 @@ from torch import Tensor
 from ._ops import Ops, many, one
 
 HALF = (torch.float16, torch.bfloat16)
-BLOCK = 65_536  # elements per thread: four float32 operands of this length fill a 1 MiB second-level cache
-BATCH = 4 * BLOCK  # elements of small tensors that share a call
+BLOCK = 262_144  # elements per thread, 1 MiB of float32 an operand: calls cost little and a cache holds all
+BATCH = BLOCK  # elements of small tensors that share a call
 SMALL = 32_768  # elements: below this the cost of a call outweighs the cost of the arithmetic
 WIDENED = 2**26  # elements of half precision that are widened to float32 at a time: 512 MiB
 
