@@ -10,7 +10,15 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ._check import require, require_floating, require_same_shape, require_tensor, require_type
+from ._check import (
+    check_values,
+    checked,
+    require,
+    require_floating,
+    require_same_shape,
+    require_tensor,
+    require_type,
+)
 
 __all__ = [
     "Reliability",
@@ -55,6 +63,7 @@ def require_labels(where: str, prediction: Tensor, target: Tensor) -> None:
         )
 
 
+@checked(boolean=("prediction", "target"))
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     """The share of predictions that are right. Args: class numbers of one shape.
 
@@ -65,6 +74,7 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
     return wide(prediction == target).mean()
 
 
+@checked
 def top_k_accuracy(scores: Tensor, target: Tensor, k: int = 5) -> Tensor:
     """The share of samples whose class is among the k highest scores. Args: scores (N, C); target (N,).
 
@@ -80,6 +90,7 @@ def top_k_accuracy(scores: Tensor, target: Tensor, k: int = 5) -> Tensor:
     return wide((scores.topk(k, dim=1).indices == target.unsqueeze(1)).any(1)).mean()
 
 
+@checked(boolean=("prediction", "target"))
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int | None = None) -> Tensor:
     """How often class i (row) was predicted as class j (column): a tensor (C, C) of counts.
 
@@ -92,9 +103,19 @@ def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int | None
     require_labels("confusion_matrix", prediction, target)
     if num_classes is None:
         num_classes = int(torch.maximum(prediction.max(), target.max()).item()) + 1
+    where, most = "confusion_matrix", num_classes - 1
+    require(num_classes >= 1, where, "num_classes", ">= 1", num_classes)
+    valid = (prediction >= 0) & (prediction <= most) & (target >= 0) & (target <= most)
     pairs = (target.long() * num_classes + prediction.long()).flatten()
-    counts = torch.zeros(num_classes * num_classes, dtype=torch.long, device=pairs.device)
-    return counts.index_add(0, pairs, torch.ones_like(pairs)).reshape(num_classes, num_classes)
+    pairs = torch.where(valid.flatten(), pairs, num_classes**2)  # out of range: refused below, without a look
+    counts = torch.zeros(num_classes**2, dtype=torch.long, device=pairs.device)
+    try:
+        counts = counts.index_add(0, pairs, torch.ones_like(pairs))
+    except IndexError:
+        for name, x in (("prediction", prediction), ("target", target)):
+            check_values(where, name, x, 0, most, f"class numbers in 0 .. {most}")
+        raise
+    return counts.reshape(num_classes, num_classes)
 
 
 def ratio(numerator: Tensor, denominator: Tensor, zero_division: float) -> Tensor:
@@ -117,7 +138,7 @@ def averaged(
     score = {
         "precision": lambda: ratio(hits, predicted, zero_division),
         "recall": lambda: ratio(hits, actual, zero_division),
-        "f": lambda: ratio((1 + beta**2) * hits, beta**2 * actual + predicted, zero_division),
+        "f": lambda: ratio((1 + beta * beta) * hits, beta * beta * actual + predicted, zero_division),
     }[of]()
     if average == "binary":
         return score[1]
@@ -129,6 +150,7 @@ def averaged(
     return score
 
 
+@checked(boolean=("prediction", "target"))
 def precision(
     prediction: Tensor,
     target: Tensor,
@@ -151,6 +173,7 @@ def precision(
     return averaged("precision", matrix, average, "precision", 1.0, zero_division)
 
 
+@checked(boolean=("prediction", "target"))
 def recall(
     prediction: Tensor,
     target: Tensor,
@@ -167,6 +190,7 @@ def recall(
     return averaged("recall", matrix, average, "recall", 1.0, zero_division)
 
 
+@checked(boolean=("prediction", "target"))
 def f_beta(
     prediction: Tensor,
     target: Tensor,
@@ -184,6 +208,7 @@ def f_beta(
     return averaged("f_beta", matrix, average, "f", beta, zero_division)
 
 
+@checked(boolean=("prediction", "target"))
 def f1(
     prediction: Tensor,
     target: Tensor,
@@ -199,6 +224,7 @@ def f1(
     return f_beta(prediction, target, 1.0, average, num_classes, zero_division)
 
 
+@checked(boolean=("prediction", "target"))
 def balanced_accuracy(prediction: Tensor, target: Tensor, num_classes: int | None = None) -> Tensor:
     """The mean of the recalls of the classes that occur in `target`: 1 / C for a constant prediction.
 
@@ -223,6 +249,7 @@ def require_scores(where: str, scores: Tensor, target: Tensor) -> None:
     )
 
 
+@checked(boolean=("target",))
 def roc_auc(scores: Tensor, target: Tensor) -> Tensor:
     """The probability that a positive scores higher than a negative; ties count half.
 
@@ -253,6 +280,7 @@ class RocCurve(NamedTuple):
     thresholds: Tensor
 
 
+@checked(boolean=("target",))
 def roc_curve(scores: Tensor, target: Tensor) -> RocCurve:
     """The rates of false and true positives at every threshold that occurs. Reads their number on the host."""
     require_scores("roc_curve", scores, target)
@@ -266,6 +294,7 @@ def roc_curve(scores: Tensor, target: Tensor) -> RocCurve:
     return RocCurve(false / false[-1], true / true[-1], torch.cat([infinite, s[last]]))
 
 
+@checked(boolean=("target",))
 def average_precision(scores: Tensor, target: Tensor) -> Tensor:
     """The mean, over the positives, of the precision at the threshold that just includes them.
 
@@ -292,6 +321,7 @@ class Reliability(NamedTuple):
     accuracy: Tensor
 
 
+@checked(boolean=("correct",))
 def reliability(confidence: Tensor, correct: Tensor, bins: int = 10) -> Reliability:
     """The points of a reliability diagram, with equal bins (k / bins, (k + 1) / bins].
 
@@ -309,6 +339,7 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = 10) -> Reliabil
     return Reliability(count, ratio(total_confidence, count, 0.0), ratio(total_correct, count, 0.0))
 
 
+@checked(boolean=("correct",))
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 10) -> Tensor:
     """The mean gap between confidence and accuracy, weighted by the bins' sizes.
 
@@ -324,6 +355,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     return (count * (mean_correct - mean_confidence).abs()).sum() / count.sum()
 
 
+@checked(boolean=("target",))
 def brier_score(probability: Tensor, target: Tensor) -> Tensor:
     """The mean squared distance of the probability of class 1 from the target, 0 or 1.
 
@@ -334,6 +366,7 @@ def brier_score(probability: Tensor, target: Tensor) -> Tensor:
     return (wide(probability) - wide(target)).square().mean()
 
 
+@checked
 def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """The mean of -log(probability of the right class), in nats. Args: probabilities (N, C); target (N,).
 
@@ -358,6 +391,7 @@ def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     return -p.gather(1, target.long().unsqueeze(1)).log().mean()
 
 
+@checked
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """mean((prediction - target)**2), in the target's units squared.
 
@@ -367,16 +401,19 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     return residuals("mean_squared_error", prediction, target).square().mean()
 
 
+@checked
 def root_mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """The square root of `mean_squared_error`, in the target's units."""
     return residuals("root_mean_squared_error", prediction, target).square().mean().sqrt()
 
 
+@checked
 def mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
     """mean(|prediction - target|), in the target's units."""
     return residuals("mean_absolute_error", prediction, target).abs().mean()
 
 
+@checked
 def r2_score(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - (squared error) / (squared error of predicting the target's mean): 1 is perfect, 0 no better than that.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gradatim._check import require, require_type
+from gradatim._check import checked, require, require_tensor, require_type
 
 #: The names that `load` takes.
 NAMES = ("breast_cancer", "diabetes", "digits", "iris", "wine")
@@ -27,6 +27,7 @@ class Dataset:
         return len(self.y)
 
     def __post_init__(self) -> None:
+        require_tensor("Dataset", x=self.x, y=self.y)
         require(self.x.ndim == 2, "Dataset", "x", "of shape (N, D)", tuple(self.x.shape))
         rule = f"of shape ({len(self.x)},), one target per row of x"
         require(self.y.shape == self.x.shape[:1], "Dataset", "y", rule, tuple(self.y.shape))
@@ -36,6 +37,7 @@ class Dataset:
         return replace(self, x=self.x[rows], y=self.y[rows])
 
 
+@checked
 def load(name: str, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Dataset:
     """Load one of scikit-learn's bundled data sets.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradatim._check import require
+from gradatim._check import checked, require
 
 Fold = tuple[Tensor, Tensor]
 
@@ -14,10 +14,11 @@ def _pairs(fold_of_row: Tensor, k: int) -> list[Fold]:
 
 
 def _require_k(where: str, k: int, most: int, of: str) -> None:
-    ok = isinstance(k, int) and not isinstance(k, bool) and 2 <= k <= most
+    ok = 2 <= k <= most
     require(ok, where, "k", f"an integer from 2 to {of}, {most}", k)
 
 
+@checked
 def k_fold(n: int, k: int, *, seed: int) -> list[Fold]:
     """Shuffle the rows 0, ..., n - 1 and cut them into k folds whose sizes differ by at most 1.
 
@@ -40,6 +41,7 @@ def k_fold(n: int, k: int, *, seed: int) -> list[Fold]:
     return _pairs(fold, k)
 
 
+@checked
 def stratified_k_fold(labels: Tensor, k: int, *, seed: int) -> list[Fold]:
     """k folds in which every class has the same share, as nearly as whole rows allow.
 
@@ -73,6 +75,7 @@ def stratified_k_fold(labels: Tensor, k: int, *, seed: int) -> list[Fold]:
     return _pairs(fold, k)
 
 
+@checked
 def group_k_fold(groups: Tensor, k: int, *, seed: int) -> list[Fold]:
     """k folds that never tear a group apart: all rows of one person, one patient, one film are in one fold.
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradatim._check import require
+from gradatim._check import checked, require
 
 
 def _counts(where: str, labels: Tensor, num_classes: int | None) -> Tensor:
@@ -16,6 +16,7 @@ def _counts(where: str, labels: Tensor, num_classes: int | None) -> Tensor:
     )
     require(not labels.is_floating_point(), where, "labels", "integers", labels.dtype)
     require(int(labels.min()) >= 0, where, "labels", ">= 0", int(labels.min()))
+    require(num_classes is None or num_classes >= 1, where, "num_classes", "None or >= 1", num_classes)
     counts = torch.bincount(labels, minlength=num_classes or 0)
     rule = f"below num_classes = {num_classes}"
     require(num_classes is None or len(counts) == num_classes, where, "labels", rule, int(labels.max()))
@@ -24,6 +25,7 @@ def _counts(where: str, labels: Tensor, num_classes: int | None) -> Tensor:
     return counts
 
 
+@checked
 def class_weights(labels: Tensor, num_classes: int | None = None) -> Tensor:
     """Weights for the loss that give every class the same say.
 
@@ -45,6 +47,7 @@ def class_weights(labels: Tensor, num_classes: int | None = None) -> Tensor:
     return len(labels) / (len(counts) * counts.to(torch.float32))
 
 
+@checked
 def over_sample(labels: Tensor, *, seed: int) -> Tensor:
     """Row numbers in which every class is as frequent as the largest: all rows, and repeated ones of the others.
 
@@ -61,6 +64,7 @@ def over_sample(labels: Tensor, *, seed: int) -> Tensor:
     return _resample(labels, int(counts.max()), seed)
 
 
+@checked
 def under_sample(labels: Tensor, *, seed: int) -> Tensor:
     """Row numbers in which every class is as rare as the smallest: no row twice, many not at all.
 
@@ -105,6 +109,7 @@ class WeightedSampler:
     (6, 6)
     """
 
+    @checked
     def __init__(self, weights: Tensor, *, draws: int | None = None, seed: int) -> None:
         where = "WeightedSampler"
         ok = weights.ndim == 1 and len(weights) > 0 and weights.is_floating_point()
@@ -113,6 +118,7 @@ class WeightedSampler:
         )
         positive = bool((weights >= 0).all()) and 0 < float(weights.double().sum()) < float("inf")
         require(positive, where, "weights", ">= 0, finite and of positive sum", weights.tolist()[:5])
+        require(seed >= 0, where, "seed", ">= 0", seed)
         require(draws is None or draws >= 1, where, "draws", "None or >= 1", draws)
         # Drawn by the inverse of the cumulative sum: torch.multinomial has a limit of 2**24 rows.
         self._cumulative = weights.double().cpu().cumsum(0)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradatim._check import require, require_floating
+from gradatim._check import checked, numbers_in, require, require_floating, require_sizes
 
 STRATEGIES = ("mean", "median", "most_frequent", "constant")
 
 
+@checked
 def mark_missing(x: Tensor, codes: Sequence[float], *, columns: Sequence[int] | None = None) -> Tensor:
     """A copy of a table in which the codes that stand for "unknown" have become NaN.
 
@@ -29,8 +30,9 @@ def mark_missing(x: Tensor, codes: Sequence[float], *, columns: Sequence[int] | 
     where = "mark_missing"
     require_floating(where, x=x)
     require(x.ndim == 2, where, "x", "of shape (N, D)", tuple(x.shape))
-    require(len(codes) > 0, where, "codes", "not empty", list(codes))
-    chosen = list(range(x.shape[1])) if columns is None else list(columns)
+    codes = numbers_in(where, "codes", codes)
+    require(len(codes) > 0, where, "codes", "not empty", codes)
+    chosen = list(require_sizes(where, "columns", range(x.shape[1]) if columns is None else columns))
     require(all(0 <= c < x.shape[1] for c in chosen), where, "columns", f"from 0 to {x.shape[1] - 1}", chosen)
     here = torch.zeros(x.shape[1], dtype=torch.bool, device=x.device)
     here[chosen] = True
@@ -38,6 +40,7 @@ def mark_missing(x: Tensor, codes: Sequence[float], *, columns: Sequence[int] | 
     return torch.where(coded & here, torch.full_like(x, torch.nan), x)
 
 
+@checked
 def missing_share(x: Tensor) -> Tensor:
     """The share of NaN in every column: shape (D), in [0, 1], float32.
 
@@ -73,6 +76,7 @@ class Imputer:
     tensor([[2., 4., 1.]])
     """
 
+    @checked
     def __init__(
         self, x: Tensor, *, strategy: str = "mean", fill: float = 0.0, indicator: bool = False
     ) -> None:
@@ -98,6 +102,7 @@ class Imputer:
             missing.any(dim=0).nonzero()[:, 0] if indicator else missing.new_zeros(0, dtype=torch.int64)
         )
 
+    @checked
     def __call__(self, x: Tensor) -> Tensor:
         """The filled features: shape (N, D), or (N, D + flagged columns) with `indicator`."""
         width = len(self.values)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from gradatim._check import require, require_type
+from gradatim._check import checked, require, require_type
 from gradatim.data.bundled import Dataset
 
 ENVIRONMENT = "GRADATIM_MNIST"
@@ -64,6 +64,7 @@ def default_folder() -> Path:
     return Path(named) if named else Path.home() / ".cache" / "gradatim" / "mnist"
 
 
+@checked
 def load_mnist(
     folder: str | os.PathLike[str] | None = None,
     *,
@@ -134,6 +135,7 @@ def read_idx(content: bytes) -> torch.Tensor:
     >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))
     tensor([7, 8, 9], dtype=torch.uint8)
     """
+    require_type(isinstance(content, bytes), "read_idx", "content", "bytes", type(content).__name__)
     head = content[:4]
     ok = len(head) == 4 and head[:3] == b"\x00\x00\x08" and len(content) >= 4 + 4 * head[3]
     require(ok, "read_idx", "content", "in the IDX format, of unsigned bytes", head)
@@ -150,6 +152,7 @@ def read_idx(content: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
 
 
+@checked
 def download_mnist(folder: str | os.PathLike[str] | None = None, *, mirrors: Sequence[str] = MIRRORS) -> Path:
     """Fetch the files that are not there yet, prove them, and only then give them their names.
 
@@ -166,6 +169,9 @@ def download_mnist(folder: str | os.PathLike[str] | None = None, *, mirrors: Seq
     Raises:
         ConnectionError: no mirror gave a file, with the last reason. ValueError: no mirror in the list.
     """
+    several = isinstance(mirrors, Sequence) and not isinstance(mirrors, str)
+    urls = several and all(isinstance(mirror, str) for mirror in mirrors)
+    require_type(urls, "download_mnist", "mirrors", "a sequence of addresses", mirrors)
     require(len(mirrors) > 0, "download_mnist", "mirrors", "not empty", list(mirrors))
     place = default_folder() if folder is None else Path(folder)
     place.mkdir(parents=True, exist_ok=True)

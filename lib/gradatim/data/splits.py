@@ -2,7 +2,7 @@
 
 import torch
 
-from gradatim._check import require, require_floating
+from gradatim._check import checked, numbers_in, require, require_floating
 from gradatim.data.bundled import Dataset
 
 
@@ -13,6 +13,7 @@ def _cut(rows: torch.Tensor, fractions: tuple[float, ...]) -> list[torch.Tensor]
     return [rows[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+@checked
 def split(
     dataset: Dataset,
     fractions: tuple[float, ...] = (0.6, 0.2, 0.2),
@@ -35,6 +36,7 @@ def split(
     >>> [len(part) for part in split(load("iris"), seed=0)]
     [90, 30, 30]
     """
+    fractions = tuple(numbers_in("split", "fractions", fractions, 1))
     whole = abs(sum(fractions) - 1) < 1e-6 and all(share > 0 for share in fractions)
     require(whole, "split", "fractions", "positive and of sum 1", fractions)
     classes = not torch.is_floating_point(dataset.y)
@@ -68,6 +70,7 @@ class Standardizer:
     tensor([[2., 1.]])
     """
 
+    @checked
     def __init__(self, x: torch.Tensor) -> None:
         require_floating("Standardizer", x=x)
         require(
@@ -79,6 +82,7 @@ class Standardizer:
         rounding = 8 * torch.finfo(x.dtype).eps * self.mean.abs()
         self.std = torch.where(std > rounding, std, torch.ones_like(std))
 
+    @checked
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Standardise features of shape (N, D) with the training statistics."""
         require(

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_sizes
 from ..normalization import BasicBlock
-from .initial import require_images
+from .initial import require_images, require_widths
 
 
 class SmallCNN(nn.Module):
@@ -22,10 +22,12 @@ class SmallCNN(nn.Module):
         width: w, channels of the first convolution.
     """
 
+    @checked
     def __init__(
         self, in_channels: int = 1, num_classes: int = 10, *, size: int = 28, width: int = 16
     ) -> None:
         super().__init__()
+        require_widths("SmallCNN", in_channels=in_channels, num_classes=num_classes, width=width)
         require(size >= 4, "SmallCNN", "size", ">= 4", size)
         self.size = size
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1)
@@ -60,6 +62,7 @@ class ResNet(nn.Module):
     (option A).
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int = 1,
@@ -70,6 +73,8 @@ class ResNet(nn.Module):
         norm: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
+        require_widths("ResNet", in_channels=in_channels, num_classes=num_classes)
+        require_sizes("ResNet", "widths", widths, 1)
         require(len(widths) >= 1, "ResNet", "widths", "not empty", list(widths))
         require(blocks >= 1, "ResNet", "blocks", ">= 1", blocks)
         make = norm or nn.BatchNorm2d

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_floating
 
 Activation = str | Callable[[], nn.Module]
 Init = str | float | Callable[[Tensor], object]
@@ -27,6 +27,7 @@ INITS = ("torch", "kaiming", "xavier", "orthogonal", "zeros")
 GAINS = {"relu": 2**0.5, "leaky_relu": (2 / 1.0001) ** 0.5, "gelu": 2**0.5, "silu": 2**0.5, "tanh": 5 / 3}
 
 
+@checked
 def make_activation(activation: Activation) -> nn.Module:
     """A fresh activation module, from its name or from what makes one.
 
@@ -47,6 +48,7 @@ class _BareLinear(nn.Linear):
         """The caller fills the weights."""
 
 
+@checked
 def make_linear(
     fan_in: int,
     fan_out: int,
@@ -78,6 +80,7 @@ def make_linear(
         ValueError: a width below 1, an unknown name, a negative number.
     """
     where = "make_linear"
+    require(gain >= 0, where, "gain", ">= 0", gain)
     for name, width in (("fan_in", fan_in), ("fan_out", fan_out)):
         require(isinstance(width, int) and width >= 1, where, name, "an integer >= 1", width)
     layer: nn.Linear = _BareLinear(fan_in, fan_out, bias=bias)
@@ -116,6 +119,7 @@ def fill_weight(weight: Tensor, init: Init, gain: float, generator: Generator | 
         weight.zero_()
 
 
+@checked
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
     """How many numbers a model has, a shared parameter counted once; buffers are not parameters.
 
@@ -126,12 +130,21 @@ def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
 
 
 def require_features(where: str, x: Tensor, width: int) -> None:
-    """Raise ValueError unless x has the shape (..., width)."""
+    """Raise unless x is a floating tensor of shape (..., width)."""
+    require_floating(where, x=x)
     ok = x.ndim >= 1 and x.shape[-1] == width
     require(ok, where, "x", f"of shape (..., {width})", tuple(x.shape))
 
 
 def require_images(where: str, x: Tensor, channels: int) -> None:
-    """Raise ValueError unless x has the shape (N, channels, H, W)."""
+    """Raise unless x is a floating tensor of shape (N, channels, H, W)."""
+    require_floating(where, x=x)
     ok = x.ndim == 4 and x.shape[1] == channels
     require(ok, where, "x", f"of shape (N, {channels}, H, W)", tuple(x.shape))
+
+
+def require_widths(where: str, **widths: object) -> None:
+    """Raise ValueError unless every width is an integer >= 1."""
+    for name, width in widths.items():
+        ok = isinstance(width, int) and not isinstance(width, bool) and width >= 1
+        require(ok, where, name, "an integer >= 1", width)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from .._check import require, require_floating
-from .initial import make_linear, require_features
+from .._check import checked, require, require_floating
+from .initial import make_linear, require_features, require_widths
 
 
 class LinearRegression(nn.Module):
@@ -19,8 +19,10 @@ class LinearRegression(nn.Module):
     tensor([0., 0.], grad_fn=<SqueezeBackward1>)
     """
 
+    @checked
     def __init__(self, in_features: int, out_features: int | None = None) -> None:
         super().__init__()
+        require_widths("LinearRegression", out_features=1 if out_features is None else out_features)
         self.out_features = out_features
         self.linear = make_linear(in_features, out_features or 1, init="zeros")
 
@@ -31,6 +33,7 @@ class LinearRegression(nn.Module):
         return y.squeeze(-1) if self.out_features is None else y
 
     @torch.no_grad()
+    @checked
     def solve(self, x: Tensor, y: Tensor, *, l2: float = 0.0) -> "LinearRegression":
         """Set the weights that minimise mean((x w + b - y)**2) + l2 * |w|**2, the bias unpenalised.
 
@@ -48,9 +51,10 @@ class LinearRegression(nn.Module):
         where = "LinearRegression.solve"
         require_floating(where, x=x, y=y)
         require_features(where, x, self.linear.in_features)
+        require(x.ndim == 2, where, "x", "of shape (N, D)", tuple(x.shape))
         shape = (len(x),) if self.out_features is None else (len(x), self.out_features)
         require(y.shape == shape and len(x) > 0, where, "y", f"of shape {shape}, N >= 1", tuple(y.shape))
-        require(l2 >= 0, where, "l2", ">= 0", l2)
+        require(0 <= l2 < float("inf"), where, "l2", ">= 0", l2)
         X, Y = x.double(), y.double().reshape(len(x), -1)
         x_mean, y_mean = X.mean(0), Y.mean(0)
         ridge = (len(x) * l2) ** 0.5 * torch.eye(X.shape[1], dtype=X.dtype, device=X.device)
@@ -70,6 +74,7 @@ class LogisticRegression(nn.Module):
     Shapes: x (N, D) -> logits (N). Fit it with binary cross-entropy *with logits*.
     """
 
+    @checked
     def __init__(self, in_features: int) -> None:
         super().__init__()
         self.linear = make_linear(in_features, 1, init="zeros")
@@ -88,6 +93,7 @@ class SoftmaxRegression(nn.Module):
     Shapes: x (N, D) -> logits (N, K). Fit it with cross-entropy, which takes logits.
     """
 
+    @checked
     def __init__(self, in_features: int, num_classes: int) -> None:
         super().__init__()
         require(num_classes >= 2, "SoftmaxRegression", "num_classes", ">= 2", num_classes)

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from torch import Generator, Tensor, nn
 
-from .._check import require
-from .initial import GAINS, Activation, Init, make_activation, make_linear, require_features
+from .._check import checked, require, require_sizes
+from .initial import GAINS, Activation, Init, make_activation, make_linear, require_features, require_widths
 
 Norm = str | None | Callable[[int], nn.Module]
 #: The norms that `make_norm` and the models know by name: name -> a module from the number of features.
@@ -17,8 +17,10 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+@checked
 def make_norm(norm: Norm, width: int) -> nn.Module | None:
     """A fresh norm for vectors of a width, from its name or from what makes one; None for none."""
+    require_widths("make_norm", width=width)
     if norm is None or callable(norm):
         return norm(width) if norm else None
     require(norm in NORMS, "make_norm", "norm", f"None, one of {', '.join(NORMS)}, or a callable", norm)
@@ -51,6 +53,7 @@ class MLP(nn.Sequential):
     )
     """
 
+    @checked
     def __init__(
         self,
         sizes: Sequence[int],
@@ -61,6 +64,7 @@ class MLP(nn.Sequential):
         init: Init = "torch",
         generator: Generator | None = None,
     ) -> None:
+        require_sizes("MLP", "sizes", sizes, 1)
         require(len(sizes) >= 2, "MLP", "sizes", "at least an input and an output width", list(sizes))
         require(0 <= dropout < 1, "MLP", "dropout", "in [0, 1)", dropout)
         gain = GAINS.get(activation, 1.0) if isinstance(activation, str) else 1.0
@@ -102,6 +106,7 @@ class ResidualMLP(nn.Module):
     Source: pre-norm blocks as in He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027v3.
     """
 
+    @checked
     def __init__(
         self,
         in_features: int,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .._check import require
+from .._check import checked, require, require_floating
 from .initial import fill_weight, make_linear
 
 
@@ -38,6 +38,7 @@ class RNN(nn.Module):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
+    @checked
     def __init__(
         self,
         in_features: int,
@@ -67,6 +68,7 @@ class RNN(nn.Module):
 
     def states(self, x: Tensor) -> Tensor:
         """All hidden states h_1, ..., h_T: shape (N, T, H)."""
+        require_floating("RNN", x=x)
         width = self.weight_ih_l0.shape[1]
         ok = x.ndim == 3 and x.shape[2] == width and x.shape[1] >= 1
         require(ok, "RNN", "x", f"of shape (N, T, {width}), T >= 1", tuple(x.shape))

@@ -9,6 +9,7 @@ from torch import Tensor
 from .._check import require_type
 from ._flat import add_to_parameters, flat_gradient
 from ._line_search import Trial
+from ._options import check_params
 
 Closure = Callable[[], Any]
 
@@ -21,7 +22,7 @@ class ClosureOptimizer(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
-        super().__init__(params, defaults)
+        super().__init__(check_params(type(self).__name__, params), defaults)
         if len(self.param_groups) != 1:
             where = type(self).__name__
             raise ValueError(

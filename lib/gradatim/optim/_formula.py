@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ._ops import Ops
+from ._options import check_params
 from ._plan import HALF, Columns, one_kind, plan
 
 Group = dict[str, Any]
@@ -46,11 +47,13 @@ def plain_numbers(group: Group) -> Group:
 
 def holds_a_tensor(group: Group) -> bool:
     """Whether a hyperparameter is a tensor, alone or in a pair."""
-    for name, value in group.items():
-        if isinstance(value, Tensor) or (
-            name != "params" and isinstance(value, tuple) and any(isinstance(v, Tensor) for v in value)
-        ):
+    for value in group.values():
+        if isinstance(value, Tensor):
             return True
+        if isinstance(value, tuple):  # "params" is a list
+            for entry in value:
+                if isinstance(entry, Tensor):
+                    return True
     return False
 
 
@@ -156,12 +159,16 @@ class FormulaOptimizer(torch.optim.Optimizer):
                 raise RuntimeError(f"{where}: `fused` does not support `differentiable`")
             if defaults.get("foreach"):
                 raise RuntimeError(f"{where}: `fused` and `foreach` cannot be `True` together")
-        super().__init__(params, defaults)
+        super().__init__(check_params(where, params), defaults)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group; its own hyperparameters are checked like the defaults."""
         super().add_param_group(param_group)
-        self.check(type(self).__name__, self.param_groups[-1])
+        try:
+            self.check(type(self).__name__, self.param_groups[-1])
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step on every parameter that has a gradient; returns the closure's loss, if there is a closure."""
@@ -177,8 +184,10 @@ class FormulaOptimizer(torch.optim.Optimizer):
 
     def _step_group(self, group: Group) -> None:
         tracing = torch.compiler.is_compiling()
-        if not tracing and holds_a_tensor(group):
+        by_tensor = not tracing and holds_a_tensor(group)
+        if by_tensor:
             group = plain_numbers(group)
+            by_tensor = holds_a_tensor(group)
         thetas, gs, states = self._begin(group)
         if not tracing and thetas:
             self._refuse_what_it_cannot(thetas, group)
@@ -187,13 +196,7 @@ class FormulaOptimizer(torch.optim.Optimizer):
         if not thetas:
             return
         self.advance(states, group)
-        if (
-            tracing
-            or self.as_written
-            or group.get("capturable")
-            or group.get("differentiable")
-            or holds_a_tensor(group)
-        ):
+        if tracing or self.as_written or group.get("capturable") or group.get("differentiable") or by_tensor:
             clocks = self.clocks(thetas, states, group, as_numbers=not (tracing or group.get("capturable")))
             for theta, g, state, clock in zip(thetas, gs, states, clocks, strict=True):
                 self._write_by_formula(theta, g, state, group, clock)

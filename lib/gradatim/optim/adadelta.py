@@ -4,13 +4,14 @@ from typing import Any
 
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
-from ._options import check_lr, check_not_negative
+from ._options import check_lr, check_not_negative, check_number
 
 
+@checked
 def adadelta_direction(
     g: Tensor, v: Tensor, d: Tensor, *, rho: float, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,6 +39,7 @@ def adadelta_direction(
     >>> round(u.item(), 6), v.item(), round(d.item(), 6)      # v = 1, u = sqrt(3) / 2 * 2, d = 3 / 4
     (1.732051, 1.0, 0.75)
     """
+    require_same_shape("adadelta_direction", g=g, v=v, d=d)
     v = rho * v + (1 - rho) * g * g
     u = (d + eps).sqrt() / (v + eps).sqrt() * g
     d = rho * d + (1 - rho) * u * u
@@ -125,6 +127,7 @@ class Adadelta(FormulaOptimizer):
         """Raise ValueError if a hyperparameter is out of its range."""
         check_lr(where, options)
         rho = options["rho"]
+        check_number(where, "rho", rho)
         require(0 <= rho <= 1, where, "rho", "in [0, 1]", rho, f"Invalid rho value: {rho}")
         check_not_negative(where, options, "eps", "weight_decay")
 

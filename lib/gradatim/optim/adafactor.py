@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import require, require_type
 from ._formula import FormulaOptimizer, Group, keeps_float32
 from ._ops import Ops
-from ._options import check_lr, check_not_negative
+from ._options import check_lr, check_not_negative, check_number
 
 
 def root_mean_square(x: Tensor) -> Tensor:
@@ -201,7 +201,12 @@ class Adafactor(FormulaOptimizer):
     def check(where: str, options: Group) -> None:
         """Raise ValueError if a hyperparameter is out of its range."""
         check_lr(where, options)
+        pair = isinstance(options["eps"], (list, tuple)) and len(options["eps"]) == 2
+        require_type(pair, where, "eps", "a pair", options["eps"])
         decay, (eps1, eps2), d = options["beta2_decay"], options["eps"], options["d"]
+        numbers = {"beta2_decay": decay, "eps[0]": 0 if eps1 is None else eps1, "eps[1]": eps2, "d": d}
+        for name, value in numbers.items():
+            check_number(where, name, value)
         require(
             decay <= 0, where, "beta2_decay", "<= 0", decay, f"beta2_decay should be <= 0 but is: {decay}"
         )

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
@@ -13,6 +13,7 @@ from ._options import check_lr, check_not_negative
 from ._plan import HALF, Columns
 
 
+@checked
 def adagrad_direction(g: Tensor, s: Tensor, *, eps: float) -> tuple[Tensor, Tensor]:
     r"""The direction u of one Adagrad step, so that theta <- theta - lr * u; and the new sum.
 
@@ -37,6 +38,7 @@ def adagrad_direction(g: Tensor, s: Tensor, *, eps: float) -> tuple[Tensor, Tens
     >>> round(u.item(), 6), s.item()           # sqrt(16 + 9) = 5
     (0.6, 25.0)
     """
+    require_same_shape("adagrad_direction", g=g, s=s)
     s = s + g * g
     u = g / (s.sqrt() + eps)
     return u, s

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
@@ -14,6 +15,7 @@ from ._plan import Columns
 from .bias import bias_correction
 
 
+@checked
 def adam_direction(
     g: Tensor,
     m: Tensor,
@@ -55,6 +57,7 @@ def adam_direction(
     >>> u.item(), m.item(), v.item()      # sign(g), 0.5 * -4, 0.25 * 16
     (-1.0, -2.0, 4.0)
     """
+    require_same_shape("adam_direction", g=g, m=m, v=v)
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     if v_max is not None:

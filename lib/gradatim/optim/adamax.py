@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
@@ -12,6 +13,7 @@ from ._options import check_betas, check_lr, check_not_negative
 from .bias import bias_correction
 
 
+@checked
 def adamax_direction(
     g: Tensor, m: Tensor, n: Tensor, t: float | Tensor, *, beta1: float, beta2: float, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -39,6 +41,7 @@ def adamax_direction(
     >>> u.item(), m.item(), n.item()
     (-1.0, -2.0, 4.0)
     """
+    require_same_shape("adamax_direction", g=g, m=m, n=n)
     m = beta1 * m + (1 - beta1) * g
     n = torch.maximum(beta2 * n, g.abs() + eps)
     u = m / bias_correction(beta1, t) / n

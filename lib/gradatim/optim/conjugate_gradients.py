@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_floating, require_same_shape, require_type
 from ._closure import Closure, ClosureOptimizer
 from ._flat import add_to_parameters, flat_gradient
 from ._line_search import Trial, strong_wolfe
-from ._options import check_lr, check_not_negative
+from ._options import check_count, check_lr, check_not_negative
+
+BETAS = ("fletcher_reeves", "polak_ribiere", "hestenes_stiefel")
 
 
 def conjugate_gradient(
@@ -50,6 +52,12 @@ def conjugate_gradient(
     >>> [round(v, 4) for v in conjugate_gradient(lambda v: A @ v, torch.tensor([3.0, 8.0])).tolist()]
     [3.0, 2.0]
     """
+    where = "conjugate_gradient"
+    require_type(callable(product), where, "product", "a function v -> A v", product)
+    require_floating(where, b=b)
+    check_not_negative(where, {"tolerance": tolerance}, "tolerance")
+    check_count(where, {"max_iter": b.numel() if max_iter is None else max_iter}, "max_iter")
+    require(x is None or x.shape == b.shape, where, "x", f"None or of shape {tuple(b.shape)}", x)
     require(b.dim() == 1, "conjugate_gradient", "b", "a vector", tuple(b.shape))
     x = torch.zeros_like(b) if x is None else x.clone()
     r = b - product(x)
@@ -66,6 +74,7 @@ def conjugate_gradient(
     return x
 
 
+@checked
 def conjugate_gradient_direction(
     g: Tensor, g_before: Tensor, d: Tensor, *, beta: str = "polak_ribiere"
 ) -> Tensor:
@@ -89,6 +98,8 @@ def conjugate_gradient_direction(
     >>> conjugate_gradient_direction(g, g_before, d, beta="fletcher_reeves").tolist()     # b = 4 / 16
     [-1.0, -2.0]
     """
+    require_same_shape("conjugate_gradient_direction", g=g, g_before=g_before, d=d)
+    require(beta in BETAS, "conjugate_gradient_direction", "beta", f"one of {BETAS}", beta)
     change = g - g_before
     if beta == "fletcher_reeves":
         b = g.dot(g) / g_before.dot(g_before)
@@ -145,7 +156,6 @@ class ConjugateGradient(ClosureOptimizer):
         tolerance_grad: float = 1e-7,
         tolerance_change: float = 1e-12,
     ) -> None:
-        names = ("fletcher_reeves", "polak_ribiere", "hestenes_stiefel")
         defaults = {
             "lr": lr,
             "max_iter": max_iter,
@@ -157,9 +167,9 @@ class ConjugateGradient(ClosureOptimizer):
         where = "ConjugateGradient"
         check_lr(where, defaults)
         require(bool(lr > 0), where, "lr", "> 0", lr)
-        require(max_iter >= 1, where, "max_iter", ">= 1", max_iter)
-        require(max_eval >= 1, where, "max_eval", ">= 1", max_eval)
-        require(beta in names, where, "beta", f"one of {names}", beta)
+        check_count(where, defaults, "max_iter", least=1)
+        check_count(where, defaults, "max_eval", least=1)
+        require(beta in BETAS, where, "beta", f"one of {BETAS}", beta)
         check_not_negative(where, defaults, "tolerance_grad", "tolerance_change")
         super().__init__(params, defaults)
 

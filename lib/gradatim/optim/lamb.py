@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
@@ -12,6 +13,7 @@ from ._trust import descend, trust_ratio
 from .adam import adam_direction
 
 
+@checked
 def lamb_direction(
     theta: Tensor,
     g: Tensor,
@@ -51,6 +53,7 @@ def lamb_direction(
     >>> [round(x, 4) for x in u.tolist()]                # 5 / sqrt(2) * (1, -1)
     [3.5355, -3.5355]
     """
+    require_same_shape("lamb_direction", theta=theta, g=g, m=m, v=v)
     r, m, v = adam_direction(g, m, v, t, beta1=beta1, beta2=beta2, eps=eps)
     w = r + weight_decay * theta
     u = trust_ratio(torch.linalg.vector_norm(theta), torch.linalg.vector_norm(w)) * w

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_lr, check_not_negative
@@ -24,6 +25,7 @@ def lars_local_lr(
     return torch.where(defined, ratio, 1.0)
 
 
+@checked
 def lars_velocity(
     theta: Tensor,
     g: Tensor,
@@ -62,6 +64,7 @@ def lars_velocity(
     >>> b.item()                                          # 0.5 * 0.25 * |theta|, whatever the gradient's size
     0.5
     """
+    require_same_shape("lars_velocity", theta=theta, g=g, b=b)
     local = lars_local_lr(
         torch.linalg.vector_norm(theta),
         torch.linalg.vector_norm(g),

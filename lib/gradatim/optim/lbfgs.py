@@ -9,7 +9,7 @@ from .._check import require
 from ._closure import Closure, ClosureOptimizer
 from ._flat import add_to_parameters, flat_gradient
 from ._line_search import Trial, strong_wolfe
-from ._options import check_lr, check_not_negative
+from ._options import check_count, check_lr, check_not_negative
 
 
 def lbfgs_direction(g: Tensor, ys: list[Tensor], ss: list[Tensor], rhos: list[Any], h_diag: Any) -> Tensor:
@@ -102,7 +102,7 @@ class LBFGS(ClosureOptimizer):
         defaults = {
             "lr": lr,
             "max_iter": max_iter,
-            "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
+            "max_eval": max_eval,
             "tolerance_grad": tolerance_grad,
             "tolerance_change": tolerance_change,
             "history_size": history_size,
@@ -110,8 +110,11 @@ class LBFGS(ClosureOptimizer):
         }
         check_lr("LBFGS", defaults)
         check_not_negative("LBFGS", defaults, "tolerance_grad", "tolerance_change")
-        require(max_iter >= 1, "LBFGS", "max_iter", ">= 1", max_iter)
-        require(history_size >= 1, "LBFGS", "history_size", ">= 1", history_size)
+        check_count("LBFGS", defaults, "max_iter", least=1)
+        check_count("LBFGS", defaults, "history_size", least=1)
+        if max_eval is None:
+            defaults["max_eval"] = max_iter * 5 // 4
+        check_count("LBFGS", defaults, "max_eval", least=1)
         known = line_search_fn in (None, "strong_wolfe")
         require(known, "LBFGS", "line_search_fn", "None or 'strong_wolfe'", line_search_fn)
         super().__init__(params, defaults)

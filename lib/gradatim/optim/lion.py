@@ -4,11 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
 
 
+@checked
 def lion_direction(g: Tensor, m: Tensor, *, beta1: float, beta2: float) -> tuple[Tensor, Tensor]:
     r"""The direction u of one Lion step, so that theta <- theta - lr * u; and the new momentum.
 
@@ -31,6 +33,7 @@ def lion_direction(g: Tensor, m: Tensor, *, beta1: float, beta2: float) -> tuple
     >>> u.item(), m.item()                               # sign(1 - 2), 1.5 - 1
     (-1.0, 0.5)
     """
+    require_same_shape("lion_direction", g=g, m=m)
     u = (beta1 * m + (1 - beta1) * g).sign()
     m = beta2 * m + (1 - beta2) * g
     return u, m

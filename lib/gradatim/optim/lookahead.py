@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_same_shape
+from ._options import check_count, check_number
 from ._wrapper import WrappedOptimizer
 
 
+@checked
 def lookahead_point(slow: Tensor, fast: Tensor, *, alpha: float) -> Tensor:
     """slow + alpha * (fast - slow), the point from which both go on.
 
@@ -23,6 +25,7 @@ def lookahead_point(slow: Tensor, fast: Tensor, *, alpha: float) -> Tensor:
     >>> lookahead_point(torch.tensor(1.0), torch.tensor(3.0), alpha=0.25).item()
     1.5
     """
+    require_same_shape("lookahead_point", slow=slow, fast=fast)
     return slow + alpha * (fast - slow)
 
 
@@ -59,7 +62,8 @@ class Lookahead(WrappedOptimizer):
     own_names = ("k", "alpha", "fast_steps")
 
     def __init__(self, base: torch.optim.Optimizer, k: int = 5, alpha: float = 0.5) -> None:
-        require(k >= 1, "Lookahead", "k", ">= 1", k)
+        check_count("Lookahead", {"k": k}, "k", least=1)
+        check_number("Lookahead", "alpha", alpha)
         require(0 <= alpha <= 1, "Lookahead", "alpha", "in [0, 1]", alpha)
         super().__init__(base)
         self.k, self.alpha, self.fast_steps = k, alpha, 0

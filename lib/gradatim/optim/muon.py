@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_floating, require_sizes
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
-from ._options import check_lr, check_not_negative
+from ._options import check_count, check_lr, check_not_negative, check_numbers
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+LR_FNS = (None, "original", "match_rms_adamw")
 
 
+@checked
 def newton_schulz(
     g: Tensor,
     *,
@@ -49,9 +51,12 @@ def newton_schulz(
     >>> [round(s, 6) for s in x.diag().tolist()]            # 1.5 * .6 - .5 * .6**3, 1.5 * .8 - .5 * .8**3
     [0.792, 0.944]
     """
-    require(g.dim() == 2, "newton_schulz", "g", "a matrix", tuple(g.shape))
-    require(0 <= steps < 100, "newton_schulz", "steps", "in [0, 100)", steps)
-    require(len(coefficients) == 3, "newton_schulz", "coefficients", "three numbers", coefficients)
+    where = "newton_schulz"
+    require_floating(where, g=g)
+    require(g.dim() == 2, where, "g", "a matrix", tuple(g.shape))
+    check_count(where, {"steps": steps}, "steps")
+    require(steps < 100, where, "steps", "in [0, 100)", steps)
+    check_numbers(where, {"coefficients": coefficients}, "coefficients", 3, "three numbers")
     a, b, c = coefficients
     tall = g.size(0) > g.size(1)
     x = g.to(dtype)
@@ -113,6 +118,9 @@ def muon_lr_factor(shape: torch.Size | tuple[int, ...], adjust_lr_fn: str | None
     >>> muon_lr_factor((36, 4), "original"), muon_lr_factor((4, 25), "match_rms_adamw")
     (3.0, 1.0)
     """
+    matrix = len(require_sizes("muon_lr_factor", "shape", shape, 1)) == 2
+    require(matrix, "muon_lr_factor", "shape", "(n, m)", tuple(shape))
+    require(adjust_lr_fn in LR_FNS, "muon_lr_factor", "adjust_lr_fn", f"one of {LR_FNS}", adjust_lr_fn)
     n, m = shape
     if adjust_lr_fn == "match_rms_adamw":
         return 0.2 * math.sqrt(max(n, m))
@@ -184,25 +192,24 @@ class Muon(FormulaOptimizer):
         """Raise ValueError if a hyperparameter is out of its range."""
         check_lr(where, options)
         check_not_negative(where, options, "weight_decay", "momentum", "eps")
+        check_count(where, options, "ns_steps")
         require(0 <= options["ns_steps"] < 100, where, "ns_steps", "in [0, 100)", options["ns_steps"])
-        require(
-            len(options["ns_coefficients"]) == 3,
-            where,
-            "ns_coefficients",
-            "three numbers",
-            options["ns_coefficients"],
-        )
+        check_numbers(where, options, "ns_coefficients", 3, "three numbers")
         name = options["adjust_lr_fn"]
         says = f"Adjust learning rate function {name} is not supported"
-        known = name in (None, "original", "match_rms_adamw")
+        known = name in LR_FNS
         require(known, where, "adjust_lr_fn", "None, 'original' or 'match_rms_adamw'", name, says)
 
     def add_param_group(self, param_group: Group) -> None:
         """Add a group of matrices."""
         super().add_param_group(param_group)
         for theta in self.param_groups[-1]["params"]:
-            says = f"Muon only supports 2D parameters whereas we found a parameter with size: {theta.size()}"
-            require(theta.dim() == 2, "Muon", "every parameter", "a matrix", tuple(theta.shape), says)
+            if theta.dim() != 2:
+                self.param_groups.pop()
+                says = (
+                    f"Muon only supports 2D parameters whereas we found a parameter with size: {theta.size()}"
+                )
+                require(False, "Muon", "every parameter", "a matrix", tuple(theta.shape), says)
 
     def state_names(self, group: Group) -> tuple[str, ...]:
         """The buffer."""

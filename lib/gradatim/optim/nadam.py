@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group, scalar_dtype
 from ._ops import Ops
@@ -26,6 +27,7 @@ def nadam_momentum(t: Any, *, beta1: float, momentum_decay: float) -> Any:
     return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
 
 
+@checked
 def nadam_direction(
     g: Tensor,
     m: Tensor,
@@ -68,6 +70,7 @@ def nadam_direction(
     >>> m.item(), v.item(), round(u.item(), 6)     # (1/4 * 2 / (15/16) + 3/4 * 4 / (3/4)) / 4
     (2.0, 4.0, 1.133333)
     """
+    require_same_shape("nadam_direction", g=g, m=m, v=v)
     mu = nadam_momentum(t, beta1=beta1, momentum_decay=momentum_decay)
     mu_next = nadam_momentum(t + 1, beta1=beta1, momentum_decay=momentum_decay)
     m = beta1 * m + (1 - beta1) * g

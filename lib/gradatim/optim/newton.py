@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require, require_same_shape, require_type
+from .._check import require, require_floating, require_same_shape, require_type
 from ._flat import add_to_parameters
-from ._options import check_lr, check_not_negative
+from ._options import check_lr, check_not_negative, check_number, check_params
 
 
 def newton_direction(g: Tensor, h: Tensor, *, damping: float = 0.0, saddle_free: bool = False) -> Tensor:
@@ -42,6 +42,8 @@ def newton_direction(g: Tensor, h: Tensor, *, damping: float = 0.0, saddle_free:
     >>> newton_direction(g, h, saddle_free=True).tolist()
     [0.5, -0.5]
     """
+    require_floating("newton_direction", g=g, h=h)
+    check_number("newton_direction", "damping", damping)
     require(g.dim() == 1, "newton_direction", "g", "a vector", tuple(g.shape))
     require_same_shape("newton_direction", h=h, outer_product_of_g=g.outer(g))
     u: Tensor
@@ -96,7 +98,7 @@ class Newton(torch.optim.Optimizer):
         defaults = {"lr": lr, "damping": damping, "saddle_free": saddle_free}
         check_lr("Newton", defaults)
         check_not_negative("Newton", defaults, "damping")
-        super().__init__(params, defaults)
+        super().__init__(check_params("Newton", params), defaults)
         require(
             len(self.param_groups) == 1, "Newton", "params", "one group", f"{len(self.param_groups)} groups"
         )

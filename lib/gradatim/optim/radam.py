@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
@@ -40,6 +41,7 @@ def radam_rectification(t: Any, *, beta2: float) -> tuple[Any, Any]:
     return rho, ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
 
 
+@checked
 def radam_direction(
     g: Tensor, m: Tensor, v: Tensor, t: float | Tensor, *, beta1: float, beta2: float, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -70,6 +72,7 @@ def radam_direction(
     >>> u.item()                                         # the first step is a plain gradient step
     8.0
     """
+    require_same_shape("radam_direction", g=g, m=m, v=v)
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * g * g
     m_hat = m / bias_correction(beta1, t)

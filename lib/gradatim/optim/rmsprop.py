@@ -4,12 +4,14 @@ from typing import Any
 
 from torch import Tensor
 
+from .._check import checked, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_lr, check_not_negative
 
 
+@checked
 def rmsprop_direction(
     g: Tensor, v: Tensor, *, alpha: float, eps: float, g_mean: Tensor | None = None
 ) -> tuple[Tensor, ...]:
@@ -40,6 +42,7 @@ def rmsprop_direction(
     >>> u.item(), v.item()                     # v = 4 / 4, u = 2 / 1
     (2.0, 1.0)
     """
+    require_same_shape("rmsprop_direction", g=g, v=v)
     v = alpha * v + (1 - alpha) * g * g
     if g_mean is None:
         return g / (v.sqrt() + eps), v

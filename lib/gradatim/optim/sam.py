@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require, require_type
+from .._check import require, require_tensor, require_type
+from ._options import check_number
 from ._wrapper import WrappedOptimizer
 
 
@@ -34,6 +35,8 @@ def sam_perturbations(
     >>> [e.item() for e in sam_perturbations([torch.tensor(3.0), torch.tensor(4.0)], rho=10.0)]
     [6.0, 8.0]
     """
+    require(len(gs) > 0, "sam_perturbations", "gs", "at least one gradient", gs)
+    require_tensor("sam_perturbations", **{f"gs[{i}]": g for i, g in enumerate(gs)})
     scaled = gs if thetas is None else [theta.abs() * g for theta, g in zip(thetas, gs, strict=True)]
     device = gs[0].device
     norms = [
@@ -87,6 +90,7 @@ class SAM(WrappedOptimizer):
     own_names = ("rho", "adaptive")
 
     def __init__(self, base: torch.optim.Optimizer, rho: float = 0.05, *, adaptive: bool = False) -> None:
+        check_number("SAM", "rho", rho)
         require(rho >= 0, "SAM", "rho", ">= 0", rho)
         super().__init__(base)
         self.rho, self.adaptive = rho, adaptive

@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_same_shape
 from ._formula import FormulaOptimizer, Group, holds_a_tensor, plain_numbers
 from ._ops import Ops
-from ._options import check_betas, check_lr, check_not_negative
+from ._options import check_betas, check_count, check_lr, check_not_negative, check_number
 from .bias import bias_correction
 
 
+@checked
 def schedule_free_step(
     y: Tensor, z: Tensor, u: Tensor, *, lr: float, beta: float, c: float
 ) -> tuple[Tensor, Tensor]:
@@ -41,6 +42,7 @@ def schedule_free_step(
     >>> y.item(), z.item()                                     # z = 4, x = 2, y = (4 + 3 * 2) / 4
     (2.5, 4.0)
     """
+    require_same_shape("schedule_free_step", y=y, z=z, u=u)
     x = (y - (1 - beta) * z) / beta
     z = z - lr * u
     x = (1 - c) * x + c * z
@@ -65,7 +67,8 @@ class _ScheduleFree(FormulaOptimizer):
     def check(where: str, options: Group) -> None:
         """Raise ValueError if a hyperparameter is out of its range."""
         check_lr(where, options)
-        check_not_negative(where, options, "weight_decay", "warmup_steps", "weight_lr_power")
+        check_not_negative(where, options, "weight_decay", "weight_lr_power")
+        check_count(where, options, "warmup_steps")
 
     def new_state(self, theta: Tensor, group: Group) -> dict[str, Tensor]:
         """z starts at the parameter."""
@@ -186,6 +189,7 @@ class ScheduleFreeSGD(_ScheduleFree):
     def check(where: str, options: Group) -> None:
         """Raise ValueError if a hyperparameter is out of its range."""
         _ScheduleFree.check(where, options)
+        check_number(where, "momentum", options["momentum"])
         require(0 < options["momentum"] < 1, where, "momentum", "in (0, 1)", options["momentum"])
 
     def _beta(self, group: Group) -> float:

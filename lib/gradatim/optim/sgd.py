@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_same_shape
 from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
-from ._options import check_lr, check_not_negative
+from ._options import check_lr, check_not_negative, check_number
 from ._plan import Columns, pick
 
 
+@checked
 def sgd_direction(
     g: Tensor,
     b: Tensor,
@@ -63,6 +64,7 @@ def sgd_direction(
     >>> [x.item() for x in sgd_direction(g, b, momentum=0.5, ema=True)]       # b = 0.5 * 2 + 0.5 * 1
     [1.5, 1.5]
     """
+    require_same_shape("sgd_direction", g=g, b=b)
     if ema:
         b = (g * 0 if first else momentum * b) + (1 - momentum) * g
         return ((1 - momentum) * g + momentum * b if nesterov else b), b
@@ -179,6 +181,7 @@ class SGD(FormulaOptimizer):
         check_lr(where, options)
         check_not_negative(where, options, "momentum", "weight_decay")
         momentum, dampening = options["momentum"], options["dampening"]
+        check_number(where, "dampening", dampening)
         if options["nesterov"] and (momentum <= 0 or dampening != 0):
             raise ValueError(
                 f"{where}: momentum must be > 0 and dampening 0 for nesterov, got {momentum} and {dampening} "

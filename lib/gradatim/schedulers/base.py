@@ -8,7 +8,10 @@ does not overwrite what others did: it multiplies the current value by lr(t) / l
 that is lr(t), and then lr(t) is written as it is, without the rounding errors that a product of ratios collects.
 """
 
+import math
+import numbers
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,20 +19,38 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .._check import require, require_type
+from .._check import checked, require, require_type
 
 LR = TypeVar("LR", float, Tensor, float | Tensor)
 
 
 def require_count(where: str, name: str, value: Any, *, least: int = 0) -> None:
     """Raise ValueError unless `value` is an integer number of steps, at least `least`."""
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    ok = whole and int(value) >= least
     require(ok, where, name, f"an integer >= {least}", value)
+
+
+def counts_in(where: str, name: str, values: Any) -> list[int]:
+    """Step numbers as a list; TypeError for what is no sequence, ValueError for what is no step number."""
+    several = isinstance(values, Iterable) and not isinstance(values, (str, Mapping))
+    require_type(several, where, name, "a sequence of step numbers", values)
+    listed = list(values)
+    for value in listed:
+        require_count(where, name, value)
+    return listed
+
+
+def require_functions(where: str, name: str, functions: Any) -> None:
+    """Raise TypeError unless `functions` is a sequence of callables, ValueError where it is empty."""
+    several = isinstance(functions, Sequence) and all(callable(fn) for fn in functions)
+    require_type(several, where, name, "a sequence of functions", functions)
+    require(len(functions) > 0, where, name, "at least one function", functions)
 
 
 def require_step(where: str, t: float) -> None:
     """Raise ValueError unless t is a step, 0 or later."""
-    require(t >= 0, where, "t", ">= 0 (steps are counted from 0)", t)
+    require(0 <= t < math.inf, where, "t", ">= 0 (steps are counted from 0)", t)
 
 
 def require_optimizer(where: str, optimizer: Any) -> None:
@@ -37,6 +58,7 @@ def require_optimizer(where: str, optimizer: Any) -> None:
     require_type(isinstance(optimizer, Optimizer), where, "optimizer", "a torch.optim.Optimizer", optimizer)
 
 
+@checked
 def follow(lr: Any, before: Any, after: Any, floor: float = 0.0) -> Any:
     """The next learning rate of a group whose schedule goes from `before` to `after`.
 
@@ -82,6 +104,7 @@ class Schedule(LRScheduler):
         """What the schedule decays towards; a change made by others scales the distance to it."""
         return 0.0
 
+    @checked
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         require_optimizer(type(self).__name__, optimizer)
         require_count(type(self).__name__, "last_epoch", last_epoch, least=-1)

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .._check import require, require_type
+from .._check import checked, require, require_type
 from .base import (
     LR,
     AbsoluteSchedule,
     copied,
-    require_count,
+    counts_in,
+    require_functions,
     require_optimizer,
     require_step,
     warn_unless_within_step,
@@ -26,6 +27,7 @@ from .cycles import fn_state
 Factor = Callable[[int], float]
 
 
+@checked
 def lambda_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
     """Any function of the step.
 
@@ -38,6 +40,7 @@ def lambda_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
     return base_lr * lr_lambda(t)
 
 
+@checked
 def multiplicative_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
     """A product of factors, one per step.
 
@@ -50,6 +53,7 @@ def multiplicative_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
     return base_lr * math.prod(lr_lambda(i) for i in range(1, t + 1))
 
 
+@checked
 def chained_lr(t: int, base_lr: float, schedules: Sequence[Callable[[int, float], float]]) -> float:
     """Schedules applied together: their factors multiply.
 
@@ -62,9 +66,12 @@ def chained_lr(t: int, base_lr: float, schedules: Sequence[Callable[[int, float]
     [4.0, 3.0, 0.0]
     """
     require_step("chained_lr", t)
+    require(base_lr > 0, "chained_lr", "base_lr", "> 0", base_lr)
+    require_functions("chained_lr", "schedules", schedules)
     return base_lr * math.prod(schedule(t, base_lr) / base_lr for schedule in schedules)
 
 
+@checked
 def sequential_lr(
     t: int, base_lr: LR, schedules: Sequence[Callable[[int, LR], LR]], milestones: Sequence[int]
 ) -> LR:
@@ -77,6 +84,7 @@ def sequential_lr(
     [0.25, 0.5, 0.75, 1.0, 0.5, 0.25]
     """
     require_step("sequential_lr", t)
+    require_functions("sequential_lr", "schedules", schedules)
     require_phases("sequential_lr", schedules, milestones)
     i = bisect_right(milestones, t)
     return schedules[i](t - milestones[i - 1] if i > 0 else t, base_lr)
@@ -84,10 +92,9 @@ def sequential_lr(
 
 def require_phases(where: str, schedules: Sequence[Any], milestones: Sequence[int]) -> None:
     """Raise ValueError unless there is one milestone between each two schedules, in increasing order."""
+    counts_in(where, "milestones", milestones)
     rule = f"one fewer than the {len(schedules)} schedules"
     require(len(milestones) == len(schedules) - 1, where, "milestones", rule, milestones)
-    for milestone in milestones:
-        require_count(where, "milestones", milestone)
     rising = all(a < b for a, b in pairwise(milestones))
     require(rising, where, "milestones", "increasing", milestones)
 
@@ -129,6 +136,7 @@ class LambdaLR(FunctionsInState):
     Args: optimizer; lr_lambda, a function of the step or one per group; last_epoch (see `Schedule`).
     """
 
+    @checked
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | list[Factor], last_epoch: int = -1) -> None:
         self.lr_lambdas = one_lambda_per_group("LambdaLR", optimizer, lr_lambda)
         super().__init__(optimizer, last_epoch)
@@ -144,6 +152,7 @@ class MultiplicativeLR(FunctionsInState):
     Args: optimizer; lr_lambda, a function of the step or one per group; last_epoch (see `Schedule`).
     """
 
+    @checked
     def __init__(self, optimizer: Optimizer, lr_lambda: Factor | list[Factor], last_epoch: int = -1) -> None:
         self.lr_lambdas = one_lambda_per_group("MultiplicativeLR", optimizer, lr_lambda)
         super().__init__(optimizer, last_epoch)
@@ -163,6 +172,8 @@ class MultiplicativeLR(FunctionsInState):
 
 def require_schedulers(where: str, schedulers: Sequence[Any], optimizer: Optimizer | None) -> Optimizer:
     """Raise unless all are schedulers of one optimizer that step without a metric; return the optimizer."""
+    several = isinstance(schedulers, Sequence) and not isinstance(schedulers, str)
+    require_type(several, where, "schedulers", "a sequence of schedulers", schedulers)
     require(len(schedulers) > 0, where, "schedulers", "at least one scheduler", schedulers)
     for i, scheduler in enumerate(schedulers):
         kind = type(scheduler).__name__
@@ -201,6 +212,7 @@ class ChainedScheduler(Composed):
     Args: schedulers, of one optimizer; optimizer, or None to take theirs. See `chained_lr`.
     """
 
+    @checked
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
         self.optimizer = require_schedulers("ChainedScheduler", schedulers, optimizer)
         self._schedulers = schedulers
@@ -250,6 +262,7 @@ class SequentialLR(Composed):
     [0.25, 0.5, 0.75, 1.0, 0.5]
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,

@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .._check import require
+from .._check import checked, require
 from .base import (
     LR,
     AbsoluteSchedule,
@@ -18,6 +18,7 @@ from .base import (
 )
 
 
+@checked
 def cosine_annealing_lr(t: float, base_lr: LR, T_max: int, eta_min: float = 0.0) -> LR:
     """Half a cosine wave from `base_lr` down to `eta_min`.
 
@@ -33,10 +34,12 @@ def cosine_annealing_lr(t: float, base_lr: LR, T_max: int, eta_min: float = 0.0)
     >>> [round(cosine_annealing_lr(t, 1.0, T_max=4, eta_min=0.5), 6) for t in (0, 2, 4)]
     [1.0, 0.75, 0.5]
     """
+    require_count("cosine_annealing_lr", "T_max", T_max, least=1)
     require_step("cosine_annealing_lr", t)
     return eta_min + (base_lr - eta_min) * ((1 + math.cos(math.pi * t / T_max)) / 2)
 
 
+@checked
 def restart_position(t: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
     """(T_cur, T_i): steps since the last warm restart, and the length of the present cycle.
 
@@ -45,6 +48,9 @@ def restart_position(t: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
     >>> [restart_position(t, T_0=2, T_mult=3) for t in (0, 1, 2, 7, 8)]   # cycles of 2, then 6, then 18 steps
     [(0, 2), (1, 2), (0, 6), (5, 6), (0, 18)]
     """
+    require_step("restart_position", t)
+    require_count("restart_position", "T_0", T_0, least=1)
+    require_count("restart_position", "T_mult", T_mult, least=1)
     if T_mult == 1:
         return t % T_0, T_0
     T_cur, T_i = t, T_0
@@ -53,6 +59,7 @@ def restart_position(t: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
     return T_cur, T_i
 
 
+@checked
 def cosine_warm_restarts_lr(t: float, base_lr: LR, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> LR:
     """Cosine annealing that starts again from `base_lr` at the end of each cycle.
 
@@ -82,6 +89,7 @@ class CosineAnnealingLR(Schedule):
     Args: optimizer, T_max >= 1 in steps, eta_min >= 0, last_epoch.
     """
 
+    @checked
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         require_count("CosineAnnealingLR", "T_max", T_max, least=1)
         require(eta_min >= 0, "CosineAnnealingLR", "eta_min", ">= 0", eta_min)
@@ -105,6 +113,7 @@ class CosineAnnealingWarmRestarts(AbsoluteSchedule):
     Args: optimizer, T_0 >= 1, T_mult >= 1, eta_min >= 0, last_epoch.
     """
 
+    @checked
     def __init__(
         self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
@@ -129,6 +138,7 @@ class CosineAnnealingWarmRestarts(AbsoluteSchedule):
         self.T_cur, self.T_i = restart_position(self.last_epoch, self.T_0, self.T_mult)
         return [self.lr_at(self.last_epoch, base_lr) for base_lr in self.base_lrs]
 
+    @checked
     def step(self, epoch: float | None = None) -> None:
         """Go to the next step, or to `epoch`, which may be a fraction: `step(epoch + i / batches)`.
 

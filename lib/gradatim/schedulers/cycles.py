@@ -1,24 +1,30 @@
 """Schedules that go up and down: cyclic (triangular) and one-cycle, each with momentum cycled inversely."""
 
 import math
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .._check import require
+from .._check import checked, require, require_type
 from .base import AbsoluteSchedule, copied, require_count, require_optimizer, require_step, write_lr
 
 MODES = ("triangular", "triangular2", "exp_range")
 
 
+@checked
 def triangular_wave(t: int, step_size_up: float, step_size_down: float | None = None) -> tuple[int, float]:
     """(cycle, height): the number of the cycle, from 1, and the height in [0, 1] of a triangular wave.
 
     >>> [triangular_wave(t, step_size_up=2, step_size_down=1) for t in range(4)]
     [(1, 0.0), (1, 0.5), (1, 1.0), (2, 0.0)]
     """
+    require_step("triangular_wave", t)
+    require(step_size_up > 0, "triangular_wave", "step_size_up", "> 0", step_size_up)
+    down = step_size_down is None or step_size_down > 0
+    require(down, "triangular_wave", "step_size_down", "None or > 0", step_size_down)
     step_size_down = step_size_up if step_size_down is None else step_size_down
     cycle, position = divmod(t, step_size_up + step_size_down)
     if position <= step_size_up:
@@ -32,6 +38,7 @@ def cyclic_scale(t: int, cycle: int, mode: str, gamma: float = 1.0) -> float:
     return {"triangular": 1.0, "triangular2": 0.5 ** (cycle - 1), "exp_range": gamma**t}[mode]
 
 
+@checked
 def cyclic_lr(
     t: int,
     base_lr: float,
@@ -58,6 +65,7 @@ def cyclic_lr(
     return base_lr + (max_lr - base_lr) * height * cyclic_scale(t, cycle, mode, gamma)
 
 
+@checked
 def cyclic_momentum(
     t: int,
     base_momentum: float,
@@ -85,6 +93,14 @@ def anneal(start: float, end: float, p: float, strategy: str) -> float:
 
 
 Phase = tuple[float, str, str, str, str]  # last step, lr at its start and end, momentum at its start and end
+
+
+def require_cycle(where: str, total_steps: Any, pct_start: Any, anneal_strategy: Any) -> None:
+    """Raise ValueError unless these describe a one-cycle schedule."""
+    require_count(where, "total_steps", total_steps, least=1)
+    require(0 <= pct_start <= 1, where, "pct_start", "in [0, 1]", pct_start)
+    rule = "'cos' or 'linear'"
+    require(anneal_strategy in ("cos", "linear"), where, "anneal_strategy", rule, anneal_strategy)
 
 
 def one_cycle_phases(total_steps: int, pct_start: float = 0.3, three_phase: bool = False) -> list[Phase]:
@@ -116,6 +132,7 @@ def one_cycle_position(t: int, phases: Sequence[Phase]) -> tuple[Phase, float]:
     return last, (t - start) / (last[0] - start) if last[0] > start else 1.0
 
 
+@checked
 def one_cycle_lr(
     t: int,
     max_lr: float,
@@ -146,6 +163,9 @@ def one_cycle_lr(
     ...               final_div_factor=1.0) for t in (0, 1, 3, 5, 7)]   # 1/4 up to 1 at t = 3, back at t = 7
     [0.25, 0.5, 1.0, 0.625, 0.25]
     """
+    require_cycle("one_cycle_lr", total_steps, pct_start, anneal_strategy)
+    require(div_factor > 0, "one_cycle_lr", "div_factor", "> 0", div_factor)
+    require(final_div_factor > 0, "one_cycle_lr", "final_div_factor", "> 0", final_div_factor)
     require(0 <= t <= total_steps, "one_cycle_lr", "t", f"in 0 .. total_steps = {total_steps}", t)
     initial_lr = max_lr / div_factor
     lr = {"initial_lr": initial_lr, "max_lr": max_lr, "min_lr": initial_lr / final_div_factor}
@@ -153,6 +173,7 @@ def one_cycle_lr(
     return anneal(lr[start], lr[end], p, anneal_strategy)
 
 
+@checked
 def one_cycle_momentum(
     t: int,
     base_momentum: float,
@@ -167,6 +188,7 @@ def one_cycle_momentum(
     >>> [one_cycle_momentum(t, 0.5, 1.0, 8, 0.5, "linear") for t in (0, 3, 5, 7)]
     [1.0, 0.5, 0.75, 1.0]
     """
+    require_cycle("one_cycle_momentum", total_steps, pct_start, anneal_strategy)
     require(0 <= t <= total_steps, "one_cycle_momentum", "t", f"in 0 .. total_steps = {total_steps}", t)
     momentum = {"base_momentum": base_momentum, "max_momentum": max_momentum}
     (*_, start, end), p = one_cycle_position(t, one_cycle_phases(total_steps, pct_start, three_phase))
@@ -176,6 +198,12 @@ def one_cycle_momentum(
 def per_group(where: str, name: str, optimizer: Optimizer, value: Any) -> list[Any]:
     """One value for each parameter group: a list of that length, or one number for all."""
     count = len(optimizer.param_groups)
+    values = value if isinstance(value, list | tuple) else [value]
+    for entry in values:
+        real = isinstance(entry, numbers.Real) or (isinstance(entry, Tensor) and entry.numel() == 1)
+        require_type(
+            real and not isinstance(entry, bool), where, name, "a number, or a list of numbers", value
+        )
     if not isinstance(value, list | tuple):
         return [value] * count
     require(len(value) == count, where, name, f"one number or {count}, one per group", value)
@@ -210,6 +238,7 @@ class CyclicLR(AbsoluteSchedule):
         cycle_momentum, base_momentum, max_momentum: see `cyclic_momentum`. last_epoch: see `Schedule`.
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,
@@ -309,6 +338,7 @@ class OneCycleLR(AbsoluteSchedule):
     Raises: ValueError also when stepped more than `total_steps` times.
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,
@@ -345,6 +375,8 @@ class OneCycleLR(AbsoluteSchedule):
         self._anneal_func_type: str = anneal_strategy
         if cycle_momentum:
             self.use_beta1 = uses_beta1(where, optimizer)
+        require(div_factor > 0, where, "div_factor", "> 0", div_factor)
+        require(final_div_factor > 0, where, "final_div_factor", "> 0", final_div_factor)
         max_lrs = per_group(where, "max_lr", optimizer, max_lr)
         lows = per_group(where, "base_momentum", optimizer, base_momentum)
         highs = per_group(where, "max_momentum", optimizer, max_momentum)

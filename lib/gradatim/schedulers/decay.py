@@ -9,10 +9,11 @@ from typing import Literal
 
 from torch.optim import Optimizer
 
-from .._check import require
-from .base import LR, Schedule, require_count, require_step
+from .._check import checked, require
+from .base import LR, Schedule, counts_in, require_count, require_step
 
 
+@checked
 def constant_lr(t: int, base_lr: LR, factor: float = 1.0 / 3, total_iters: int = 5) -> LR:
     """Hold the learning rate at `factor` of its value for the first `total_iters` steps.
 
@@ -26,10 +27,12 @@ def constant_lr(t: int, base_lr: LR, factor: float = 1.0 / 3, total_iters: int =
     >>> [constant_lr(t, 0.8, factor=0.5, total_iters=2) for t in range(4)]
     [0.4, 0.4, 0.8, 0.8]
     """
+    require_count("constant_lr", "total_iters", total_iters, least=0)
     require_step("constant_lr", t)
     return base_lr * factor if t < total_iters else base_lr
 
 
+@checked
 def linear_lr(
     t: int, base_lr: LR, start_factor: float = 1.0 / 3, end_factor: float = 1.0, total_iters: int = 5
 ) -> LR:
@@ -40,11 +43,13 @@ def linear_lr(
     >>> [linear_lr(t, 1.0, start_factor=0.25, total_iters=3) for t in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
+    require_count("linear_lr", "total_iters", total_iters, least=1)
     require_step("linear_lr", t)
     progress = min(t, total_iters) / total_iters
     return base_lr * (start_factor + (end_factor - start_factor) * progress)
 
 
+@checked
 def step_lr(t: int, base_lr: LR, step_size: int, gamma: float = 0.1) -> LR:
     """Multiply the learning rate by `gamma` every `step_size` steps.
 
@@ -53,10 +58,12 @@ def step_lr(t: int, base_lr: LR, step_size: int, gamma: float = 0.1) -> LR:
     >>> [step_lr(t, 8.0, step_size=2, gamma=0.5) for t in range(6)]
     [8.0, 8.0, 4.0, 4.0, 2.0, 2.0]
     """
+    require_count("step_lr", "step_size", step_size, least=1)
     require_step("step_lr", t)
     return base_lr * gamma ** (t // step_size)
 
 
+@checked
 def multistep_lr(t: int, base_lr: LR, milestones: Iterable[int], gamma: float = 0.1) -> LR:
     """Multiply the learning rate by `gamma` at each milestone.
 
@@ -66,9 +73,10 @@ def multistep_lr(t: int, base_lr: LR, milestones: Iterable[int], gamma: float = 
     [8.0, 4.0, 4.0, 2.0, 2.0]
     """
     require_step("multistep_lr", t)
-    return base_lr * gamma ** bisect_right(sorted(milestones), t)
+    return base_lr * gamma ** bisect_right(sorted(counts_in("multistep_lr", "milestones", milestones)), t)
 
 
+@checked
 def exponential_lr(t: int, base_lr: LR, gamma: float) -> LR:
     """Multiply the learning rate by `gamma` at every step.
 
@@ -81,6 +89,7 @@ def exponential_lr(t: int, base_lr: LR, gamma: float) -> LR:
     return base_lr * gamma**t
 
 
+@checked
 def polynomial_lr(t: int, base_lr: LR, total_iters: int = 5, power: float = 1.0) -> LR:
     """Decay to 0 along a polynomial; power 1 is a straight line.
 
@@ -89,10 +98,13 @@ def polynomial_lr(t: int, base_lr: LR, total_iters: int = 5, power: float = 1.0)
     >>> [polynomial_lr(t, 1.0, total_iters=4, power=2.0) for t in range(6)]
     [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
     """
+    require_count("polynomial_lr", "total_iters", total_iters, least=1)
+    require(power >= 0, "polynomial_lr", "power", ">= 0", power)
     require_step("polynomial_lr", t)
     return base_lr * (1 - min(t, total_iters) / total_iters) ** power
 
 
+@checked
 def inverse_sqrt_lr(t: int, base_lr: LR, warmup_iters: int = 1) -> LR:
     """Linear warm-up to `base_lr`, then decay with the inverse square root of the step.
 
@@ -110,6 +122,7 @@ def inverse_sqrt_lr(t: int, base_lr: LR, warmup_iters: int = 1) -> LR:
     >>> [inverse_sqrt_lr(t, 1.0, warmup_iters=4) for t in (0, 1, 3, 15)]   # 1/4, 2/4, 1, sqrt(4/16)
     [0.25, 0.5, 1.0, 0.5]
     """
+    require_count("inverse_sqrt_lr", "warmup_iters", warmup_iters, least=1)
     require_step("inverse_sqrt_lr", t)
     s = t + 1
     return base_lr * min(s / warmup_iters, math.sqrt(warmup_iters / s))
@@ -118,6 +131,7 @@ def inverse_sqrt_lr(t: int, base_lr: LR, warmup_iters: int = 1) -> LR:
 DECAYS = ("linear", "cosine", "sqrt")
 
 
+@checked
 def warmup_stable_decay_lr(
     t: int,
     base_lr: LR,
@@ -148,6 +162,9 @@ def warmup_stable_decay_lr(
     >>> [warmup_stable_decay_lr(t, 1.0, warmup_iters=2, stable_iters=2, decay_iters=4) for t in range(9)]
     [0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0]
     """
+    require_count("warmup_stable_decay_lr", "warmup_iters", warmup_iters, least=0)
+    require_count("warmup_stable_decay_lr", "stable_iters", stable_iters, least=0)
+    require_count("warmup_stable_decay_lr", "decay_iters", decay_iters, least=0)
     require_step("warmup_stable_decay_lr", t)
     require(decay in DECAYS, "warmup_stable_decay_lr", "decay", f"one of {DECAYS}", decay)
     if t < warmup_iters:
@@ -166,6 +183,7 @@ class ConstantLR(Schedule):
     Args: optimizer, factor in [0, 1], total_iters >= 0, last_epoch (see `Schedule`).
     """
 
+    @checked
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5, last_epoch: int = -1
     ) -> None:
@@ -185,6 +203,7 @@ class LinearLR(Schedule):
     Args: optimizer, start_factor in (0, 1], end_factor in [0, 1], total_iters >= 1, last_epoch.
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,
@@ -210,6 +229,7 @@ class StepLR(Schedule):
     Args: optimizer, step_size >= 1 in steps, gamma >= 0, last_epoch.
     """
 
+    @checked
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
@@ -229,12 +249,11 @@ class MultiStepLR(Schedule):
     Args: optimizer, milestones (step numbers >= 0, any order), gamma >= 0, last_epoch.
     """
 
+    @checked
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.milestones = Counter(milestones)
-        for milestone in self.milestones:
-            require_count("MultiStepLR", "milestones", milestone)
+        self.milestones = Counter(counts_in("MultiStepLR", "milestones", milestones))
         require(gamma >= 0, "MultiStepLR", "gamma", ">= 0", gamma)
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
@@ -250,6 +269,7 @@ class ExponentialLR(Schedule):
     Args: optimizer, gamma >= 0 per step, last_epoch.
     """
 
+    @checked
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         require(gamma >= 0, "ExponentialLR", "gamma", ">= 0", gamma)
         self.gamma = gamma
@@ -266,6 +286,7 @@ class PolynomialLR(Schedule):
     Args: optimizer, total_iters >= 1 in steps, power >= 0, last_epoch.
     """
 
+    @checked
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
     ) -> None:
@@ -285,6 +306,7 @@ class InverseSqrtLR(Schedule):
     Args: optimizer, whose lr is the peak; warmup_iters >= 1 in steps; last_epoch.
     """
 
+    @checked
     def __init__(self, optimizer: Optimizer, warmup_iters: int = 1, last_epoch: int = -1) -> None:
         require_count("InverseSqrtLR", "warmup_iters", warmup_iters, least=1)
         self.warmup_iters = warmup_iters
@@ -302,6 +324,7 @@ class WarmupStableDecayLR(Schedule):
         final_factor in [0, 1]; decay "linear", "cosine" or "sqrt"; last_epoch.
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from .._check import require
+from .._check import checked, require, shown
 from .base import copied, require_count, require_optimizer, write_lr
 from .cycles import per_group
 
@@ -33,6 +33,7 @@ def is_better(metric: float, best: float, mode: str, threshold: float, threshold
     return metric < bound if mode == "min" else metric > bound
 
 
+@checked
 def plateau_update(
     state: PlateauState,
     metric: float,
@@ -59,6 +60,9 @@ def plateau_update(
     >>> cuts
     [False, False, False, True, False]
     """
+    where = "plateau_update"
+    require(mode in ("min", "max"), where, "mode", "'min' or 'max'", mode)
+    require(threshold_mode in ("rel", "abs"), where, "threshold_mode", "'rel' or 'abs'", threshold_mode)
     best, bad, cooling = state
     if is_better(metric, best, mode, threshold, threshold_mode):
         best, bad = metric, 0
@@ -85,6 +89,7 @@ class ReduceLROnPlateau(LRScheduler):
         min_lr: lower bound, one number or one per group. eps: a smaller reduction than this is left out.
     """
 
+    @checked
     def __init__(
         self,
         optimizer: Optimizer,
@@ -123,10 +128,16 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
         """Observe `metrics`, a number or a tensor with one element; reduce the learning rate if it is time."""
+        try:
+            metric = float(metrics)
+        except (TypeError, ValueError, RuntimeError) as reason:
+            raise TypeError(
+                f"ReduceLROnPlateau.step: metrics must be a number or a tensor with one element, got {shown(metrics)}"
+            ) from reason
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         state, reduce = plateau_update(
             PlateauState(self.best, self.num_bad_epochs, self.cooldown_counter),
-            float(metrics),
+            metric,
             mode=self.mode,
             patience=self.patience,
             threshold=self.threshold,

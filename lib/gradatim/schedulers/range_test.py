@@ -3,16 +3,18 @@
 import copy
 import math
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._check import require
+from .._check import checked, numbers_in, require, require_type, shown
 from .base import require_count, require_optimizer, require_step, write_lr
 
 
+@checked
 def range_test_lr(t: int, start_lr: float, end_lr: float, num_iters: int) -> float:
     """Learning rates in geometric progression.
 
@@ -21,10 +23,14 @@ def range_test_lr(t: int, start_lr: float, end_lr: float, num_iters: int) -> flo
     >>> [round(range_test_lr(t, 0.01, 100.0, num_iters=5), 6) for t in range(5)]
     [0.01, 0.1, 1.0, 10.0, 100.0]
     """
+    require(start_lr > 0, "range_test_lr", "start_lr", "> 0", start_lr)
+    require(end_lr > 0, "range_test_lr", "end_lr", "> 0", end_lr)
+    require_count("range_test_lr", "num_iters", num_iters, least=2)
     require_step("range_test_lr", t)
     return start_lr * (end_lr / start_lr) ** (t / (num_iters - 1))
 
 
+@checked
 def smoothed(losses: Iterable[float], beta: float = 0.9) -> list[float]:
     """Exponential moving average without the pull towards 0 of its start.
 
@@ -34,8 +40,9 @@ def smoothed(losses: Iterable[float], beta: float = 0.9) -> list[float]:
     >>> [round(s, 6) for s in smoothed([4.0, 4.0, 1.0], beta=0.5)]   # (4/8 + 4/4 + 1/2) / (7/8)
     [4.0, 4.0, 2.285714]
     """
+    require(0 <= beta < 1, "smoothed", "beta", "in [0, 1)", beta)
     m, out = 0.0, []
-    for t, loss in enumerate(losses, start=1):
+    for t, loss in enumerate(numbers_in("smoothed", "losses", losses), start=1):
         m = beta * m + (1 - beta) * loss
         out.append(m / (1 - beta**t))
     return out
@@ -49,6 +56,10 @@ def steepest_lr(lrs: list[float], losses: list[float]) -> float | None:
     >>> steepest_lr([0.1, 1.0, 10.0, 100.0], [4.0, 3.5, 1.0, 9.0])   # slopes per decade: -.5, -1.5 at 1.0
     1.0
     """
+    lrs, losses = numbers_in("steepest_lr", "lrs", lrs, 1), numbers_in("steepest_lr", "losses", losses, 1)
+    require(len(lrs) == len(losses), "steepest_lr", "losses", f"as many as the {len(lrs)} lrs", len(losses))
+    rising = lrs[0] > 0 and all(a < b for a, b in pairwise(lrs))
+    require(rising, "steepest_lr", "lrs", "positive and increasing", lrs)
     stop = min(range(len(losses)), key=losses.__getitem__)
     best, best_slope = None, 0.0
     for i in range(stop):  # central differences inside, one-sided at the start
@@ -68,6 +79,7 @@ class RangeTest(NamedTuple):
     suggestion: float | None
 
 
+@checked
 def lr_range_test(
     model: nn.Module,
     optimizer: Optimizer,
@@ -104,6 +116,7 @@ def lr_range_test(
     require(divergence > 1, where, "divergence", "> 1", divergence)
     lrs: list[float] = []
     losses: list[float] = []
+    require_type(isinstance(batches, Iterable), where, "batches", "an iterable of batches", batches)
     with Restored(model, optimizer):
         source = iter(batches)
         for t in range(num_iters):
@@ -117,6 +130,8 @@ def lr_range_test(
                 write_lr(group, lrs[-1])
             optimizer.zero_grad()
             loss = loss_fn(model, batch)
+            scalar = isinstance(loss, Tensor) and loss.numel() == 1
+            require_type(scalar, where, "loss_fn", "a function that returns a scalar tensor", shown(loss))
             losses.append(float(loss.detach()))
             seen = smoothed(losses, beta)
             if not math.isfinite(losses[-1]) or seen[-1] > divergence * min(seen):

@@ -7,11 +7,12 @@ from time import perf_counter
 
 import numpy as np
 
-from .._check import require
+from .._check import checked, numbers_in, require, require_sizes, require_type
 from .space import Choice, Space, Value
 from .study import Objective, Sampler, Study, Trial
 
 
+@checked
 def expected_best(values: Sequence[float], n: int, *, maximize: bool = False) -> float:
     """The expected best of n random trials, estimated from N >= n recorded ones (drawn without replacement).
 
@@ -30,6 +31,7 @@ def expected_best(values: Sequence[float], n: int, *, maximize: bool = False) ->
     >>> expected_best([1.0, 2.0, 3.0], 2)                       # pairs: 1, 1, 2
     1.3333333333333333
     """
+    values = numbers_in("expected_best", "values", values, 1)
     count = len(values)
     require(1 <= n <= count, "expected_best", "n", f"from 1 to the number of values, {count}", n)
     require(all(math.isfinite(v) for v in values), "expected_best", "values", "finite", list(values))
@@ -38,6 +40,7 @@ def expected_best(values: Sequence[float], n: int, *, maximize: bool = False) ->
     return math.fsum(v * (w / math.comb(count, n)) for v, w in zip(ordered, ways, strict=True))
 
 
+@checked
 def expected_optimism(trials: int, noise: float) -> float:
     """By how much the best of `trials` equally good, noisily measured configurations flatters itself.
 
@@ -58,6 +61,7 @@ def expected_optimism(trials: int, noise: float) -> float:
     return noise * float(np.sum(trials * z * phi * cdf ** (trials - 1)) * (z[1] - z[0]))
 
 
+@checked
 def bootstrap_interval(
     values: Sequence[float],
     *,
@@ -81,9 +85,9 @@ def bootstrap_interval(
     True
     """
     where = "bootstrap_interval"
-    x = np.asarray(values, dtype=np.float64)
-    require(x.ndim == 1 and len(x) >= 2, where, "values", "at least 2 numbers", list(values))
-    require(bool(np.isfinite(x).all()), where, "values", "finite", list(values))
+    x = np.asarray(numbers_in(where, "values", values, 2), dtype=np.float64)
+    require(bool(np.isfinite(x).all()), where, "values", "finite", x.tolist())
+    require(seed >= 0, where, "seed", ">= 0", seed)
     require(0 < level < 1, where, "level", "in (0, 1)", level)
     require(resamples >= 1, where, "resamples", ">= 1", resamples)
     draws = np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))
@@ -92,6 +96,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+@checked
 def paired_test(a: Sequence[float], b: Sequence[float], *, resamples: int = 10_000, seed: int = 0) -> float:
     """Two-sided sign-flip test: could the differences a - b, seed by seed, be chance?
 
@@ -111,6 +116,9 @@ def paired_test(a: Sequence[float], b: Sequence[float], *, resamples: int = 10_0
     0.25
     """
     where = "paired_test"
+    a, b = numbers_in(where, "a", a), numbers_in(where, "b", b)
+    require(resamples >= 1, where, "resamples", ">= 1", resamples)
+    require(seed >= 0, where, "seed", ">= 0", seed)
     require(len(a) == len(b) and len(a) > 0, where, "a and b", "of one length > 0", (len(a), len(b)))
     d = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     require(bool(np.isfinite(d).all()), where, "a and b", "finite", d.tolist())
@@ -126,6 +134,7 @@ def paired_test(a: Sequence[float], b: Sequence[float], *, resamples: int = 10_0
     return float((reached.sum() + extra) / (len(bits) + extra))
 
 
+@checked
 def isolation(
     space: Space, trials: Sequence[Trial], name: str, *, bins: int = 8, maximize: bool = False
 ) -> list[tuple[Value, float | None]]:
@@ -139,6 +148,8 @@ def isolation(
         bins: parts of a number's range, evenly spread on its own scale. maximize: True where larger is better.
     """
     require(name in space.names, "isolation", "name", f"one of {space.names}", name)
+    listed = isinstance(trials, Sequence) and all(isinstance(trial, Trial) for trial in trials)
+    require_type(listed, "isolation", "trials", "a sequence of trials", trials)
     require(bins >= 1, "isolation", "bins", ">= 1", bins)
     dimension = space[name]
     parts = len(dimension.options) if isinstance(dimension, Choice) else bins
@@ -171,6 +182,7 @@ class Comparison:
         return f"{self.name:<24}{values}{cost:>8}{1e3 * self.seconds_per_proposal:>9.1f}"
 
 
+@checked
 def compare(
     objective: Objective,
     space: Space,
@@ -190,7 +202,8 @@ def compare(
         samplers: name -> method. seeds: one study each.
         trials, budget: the limits of each study, as in `Study.run`.
     """
-    require(len(seeds) > 0, "compare", "seeds", "not empty", list(seeds))
+    require(len(require_sizes("compare", "seeds", seeds)) > 0, "compare", "seeds", "not empty", list(seeds))
+    require(trials is not None or budget is not None, "compare", "trials or budget", "given", None)
     found = []
     for name, sampler in samplers.items():
         studies, inside, total = [], 0.0, 0.0

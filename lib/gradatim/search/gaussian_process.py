@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._check import require, require_floating
+from .._check import check_fields, checked, require, require_floating, require_same_shape, require_type
 from .simple import sobol_points
 from .space import Choice, Params, Space
 from .study import History, Proposal
@@ -17,6 +17,7 @@ from .study import History, Proposal
 JITTER = 1e-8
 
 
+@checked
 def matern52(x1: Tensor, x2: Tensor, lengthscale: Tensor) -> Tensor:
     """Matern kernel with smoothness 5/2 and one length scale per dimension.
 
@@ -34,6 +35,12 @@ def matern52(x1: Tensor, x2: Tensor, lengthscale: Tensor) -> Tensor:
     >>> matern52(torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(2))
     tensor([[1.]])
     """
+    where = "matern52"
+    require_floating(where, x1=x1, x2=x2, lengthscale=lengthscale)
+    D = x1.shape[-1] if x1.ndim == 2 else -1
+    require(D >= 0, where, "x1", "of shape (N, D)", tuple(x1.shape))
+    require(x2.ndim == 2 and x2.shape[1] == D, where, "x2", f"of shape (M, {D})", tuple(x2.shape))
+    require(lengthscale.shape == (D,), where, "lengthscale", f"of shape ({D},)", tuple(lengthscale.shape))
     difference = (x1[:, None, :] - x2[None, :, :]) / lengthscale  # (N, M, D)
     # A tiny constant keeps the root's derivative finite at r = 0; k changes there by less than rounding.
     r = (difference.square().sum(-1) + 1e-30).sqrt()
@@ -61,21 +68,31 @@ class GaussianProcess:
     Source: Rasmussen and Williams (2006), Algorithm 2.1.
     """
 
+    @checked
     def __init__(
         self, x: Tensor, y: Tensor, lengthscale: Tensor, signal: Tensor | float, noise: Tensor | float
     ):
         require_floating("GaussianProcess", x=x, y=y)
         require(x.ndim == 2 and len(x) > 0, "GaussianProcess", "x", "of shape (N, D), N >= 1", tuple(x.shape))
         require(y.shape == x.shape[:1], "GaussianProcess", "y", f"of shape ({len(x)},)", tuple(y.shape))
+        for name, variance in (("signal", signal), ("noise", noise)):
+            value = torch.as_tensor(variance).detach()
+            ok = value.numel() == 1 and 0 <= float(value) < math.inf
+            require(ok, "GaussianProcess", name, "one number, >= 0 and finite", variance)
         self.x, self.lengthscale, self.signal = x, lengthscale, signal
         self.noise = noise
         self.offset = y.mean()
         K = signal * matern52(x, x, lengthscale)
         K = K + (noise + JITTER * signal) * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        self.L = torch.linalg.cholesky(K)  # K = L L'
+        self.L, failed = torch.linalg.cholesky_ex(K)  # K = L L'
+        rule = "such that the kernel matrix is positive definite"
+        require(
+            not bool(failed), "GaussianProcess", "x, lengthscale, signal and noise", rule, "a singular one"
+        )
         self.residual = y - self.offset
         self.alpha = torch.cholesky_solve(self.residual[:, None], self.L)[:, 0]  # K**-1 y
 
+    @checked
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the function (without noise) at the points x, shape (M, D): two (M)."""
         k = self.signal * matern52(self.x, x, self.lengthscale)  # (N, M)
@@ -108,6 +125,11 @@ class GaussianProcess:
         longer in more dimensions), noise variance with location -4 and scale 1, signal variance with location
         0 and scale 1.
         """
+        where = "GaussianProcess.fit"
+        require_floating(where, x=x, y=y)
+        require(x.ndim == 2 and x.numel() > 0, where, "x", "of shape (N, D), N and D >= 1", tuple(x.shape))
+        finite = bool(x.isfinite().all()) and bool(y.isfinite().all())
+        require(finite, where, "x and y", "finite", "nan or infinity")
         x, y = x.double(), y.double()
         dimensions = x.shape[1]
         location = torch.tensor([math.sqrt(2) + math.log(dimensions) / 2] * dimensions + [0.0, -4.0]).to(x)
@@ -141,6 +163,7 @@ def _minimise(objective, start: Tensor) -> Tensor:  # type: ignore[no-untyped-de
     return theta.detach() if bool(theta.detach().isfinite().all()) else start
 
 
+@checked
 def expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) -> Tensor:
     """By how much a normal value is expected to fall below `best`; for minimisation.
 
@@ -164,11 +187,14 @@ def expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) -> Ten
     >>> expected_improvement(torch.tensor([0.5, 2.0]), torch.tensor([0.0, 0.0]), best=1.0)
     tensor([0.5000, 0.0000])
     """
+    require_floating("expected_improvement", mean=mean, std=std)
+    require_same_shape("expected_improvement", mean=mean, std=std)
     gap = best - mean
     log_ei = log_expected_improvement(mean, std.clamp_min(torch.finfo(std.dtype).tiny), best)
     return torch.where(std > 0, log_ei.exp(), gap.clamp_min(0))
 
 
+@checked
 def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) -> Tensor:
     """The logarithm of `expected_improvement`, exact where EI itself underflows to 0.
 
@@ -187,6 +213,8 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) ->
     Source: Ament et al., arXiv:2310.20708v3, section 4.1: with EI in place of its logarithm, all candidates
     look the same (0) far from the best.
     """
+    require_floating("log_expected_improvement", mean=mean, std=std)
+    require_same_shape("log_expected_improvement", mean=mean, std=std)
     z = (best - mean) / std
     log_phi = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
     upper = z.clamp_min(-1)
@@ -199,6 +227,7 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) ->
     return std.log() + torch.where(z > -1, direct, log_phi + torch.where(z > -1e3, bracket, far))
 
 
+@checked
 def encode(space: Space, configurations: Sequence[Params]) -> Tensor:
     """Configurations as points for a distance: shape (N, D'), float64.
 
@@ -211,6 +240,10 @@ def encode(space: Space, configurations: Sequence[Params]) -> Tensor:
     >>> encode(space, [{"o": "b", "lr": 1e-3}])
     tensor([[0.0000, 0.7071, 0.2500]], dtype=torch.float64)
     """
+    several = isinstance(configurations, Sequence) and not isinstance(configurations, str)
+    require_type(several, "encode", "configurations", "a sequence of configurations", configurations)
+    for params in configurations:
+        space.check(params)
     return torch.tensor([_encode(space, params) for params in configurations], dtype=torch.float64)
 
 
@@ -251,6 +284,8 @@ class GPSearch:
     budget: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "GPSearch", "budget", ">= 1", self.budget)
         require(self.startup >= 2, "GPSearch", "startup", ">= 2", self.startup)
         require(self.candidates >= 1, "GPSearch", "candidates", ">= 1", self.candidates)
 

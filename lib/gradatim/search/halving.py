@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._check import require
+from .._check import check_fields, checked, require
 from .simple import RandomSearch
 from .space import Space
 from .study import History, Proposal, Sampler, Trial
@@ -25,6 +25,7 @@ def _require_ladder(where: str, min_budget: int, max_budget: int, eta: int) -> N
     require(eta >= 2, where, "eta", ">= 2", eta)
 
 
+@checked
 def halving_rungs(configurations: int, min_budget: int, max_budget: int, eta: int = 3) -> Rungs:
     """The (number of configurations, budget of each) of every rung of successive halving.
 
@@ -48,6 +49,7 @@ def halving_rungs(configurations: int, min_budget: int, max_budget: int, eta: in
     return rungs
 
 
+@checked
 def hyperband_brackets(max_budget: int, eta: int = 3, *, rounding: str = "ceil") -> list[Rungs]:
     """The brackets of Hyperband, s = s_max, ..., 0, each a list of (n_i, r_i).
 
@@ -129,6 +131,7 @@ class SuccessiveHalving:
     base: Sampler = field(default_factory=RandomSearch)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         halving_rungs(self.configurations, self.min_budget, self.max_budget, self.eta)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:
@@ -165,6 +168,7 @@ class Hyperband:
     base: Sampler = field(default_factory=RandomSearch)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         hyperband_brackets(self.max_budget, self.eta, rounding=self.rounding)
         require(self.rounds >= 1, "Hyperband", "rounds", ">= 1", self.rounds)
 
@@ -202,6 +206,7 @@ class ASHA:
     base: Sampler = field(default_factory=RandomSearch)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _require_ladder("ASHA", self.min_budget, self.max_budget, self.eta)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal:

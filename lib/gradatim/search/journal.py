@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import IO, Any
 
-from .._check import require
+from .._check import checked, require
 
 try:
     import fcntl
@@ -34,6 +34,7 @@ class Journal:
     [{'loss': 0.1}]
     """
 
+    @checked
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)

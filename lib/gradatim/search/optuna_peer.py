@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._check import require
+from .._check import check_fields, require
 from .space import Choice, Dimension, Int, LogUniform, Space
 from .study import History, Proposal, Trial
 
@@ -51,6 +51,8 @@ class OptunaSampler:
     budget: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "OptunaSampler", "budget", ">= 1", self.budget)
         require(
             self.method in METHODS, "OptunaSampler", "method", f"one of {', '.join(METHODS)}", self.method
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._check import require
+from .._check import check_fields, numbers_in, require
 from .simple import RandomSearch
 from .space import Choice, Dimension, Int, Params, Space, Value
 from .study import History, Proposal, Sampler, Trial
@@ -42,12 +42,14 @@ class GeneticSearch:
     budget: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         where = "GeneticSearch"
+        require(self.budget >= 1, where, "budget", ">= 1", self.budget)
         require(self.population >= 2, where, "population", ">= 2", self.population)
         require(self.tournament >= 1, where, "tournament", ">= 1", self.tournament)
         ok = self.mutation is None or 0 <= self.mutation <= 1
         require(ok, where, "mutation", "None or in [0, 1]", self.mutation)
-        require(self.step > 0, where, "step", "> 0", self.step)
+        require(0 < self.step < math.inf, where, "step", "> 0 and finite", self.step)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:
         """A child; None while the generation before it is still running."""
@@ -132,14 +134,17 @@ class BatSearch:
     budget: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         where = "BatSearch"
+        require(self.budget >= 1, where, "budget", ">= 1", self.budget)
         require(self.bats >= 1, where, "bats", ">= 1", self.bats)
-        require(self.f_min <= self.f_max, where, "f_min", f"<= f_max = {self.f_max}", self.f_min)
+        require(math.isfinite(self.f_max), where, "f_max", "finite", self.f_max)
+        require(-math.inf < self.f_min <= self.f_max, where, "f_min", f"<= f_max = {self.f_max}", self.f_min)
         require(0 < self.loudness <= 1, where, "loudness", "in (0, 1]", self.loudness)
         require(0 <= self.pulse_rate <= 1, where, "pulse_rate", "in [0, 1]", self.pulse_rate)
         require(0 < self.alpha <= 1, where, "alpha", "in (0, 1]", self.alpha)
         require(self.gamma > 0, where, "gamma", "> 0", self.gamma)
-        require(self.walk > 0, where, "walk", "> 0", self.walk)
+        require(0 < self.walk < math.inf, where, "walk", "> 0 and finite", self.walk)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:
         """The next place of the next bat; None while that bat's last trial is running."""
@@ -233,12 +238,13 @@ class PopulationBasedTraining:
     base: Sampler = field(default_factory=RandomSearch)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         where = "PopulationBasedTraining"
         require(self.population >= 2, where, "population", ">= 2", self.population)
         require(self.interval >= 1, where, "interval", ">= 1", self.interval)
         require(self.generations >= 1, where, "generations", ">= 1", self.generations)
         require(0 <= self.fraction <= 0.5, where, "fraction", "in [0, 0.5]", self.fraction)
-        require(len(self.factors) > 0, where, "factors", "not empty", self.factors)
+        numbers_in(where, "factors", self.factors, 1)
         require(0 <= self.resample <= 1, where, "resample", "in [0, 1]", self.resample)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._check import require
+from .._check import check_fields, checked, require, require_type
 from .space import Params, Space, Value
 from .study import History, Proposal
 
@@ -30,6 +30,9 @@ def grid(space: Space, points: int | Mapping[str, int] = 3) -> list[Params]:
     >>> grid(space, 2)
     [{'o': 'sgd', 'm': 0.0}, {'o': 'sgd', 'm': 0.9}, {'o': 'adam'}]
     """
+    require_type(isinstance(space, Space), "grid", "space", "a Space", space)
+    known = isinstance(points, Mapping) or (isinstance(points, int) and not isinstance(points, bool))
+    require_type(known, "grid", "points", "an integer, or a mapping from names to integers", points)
     counts = dict.fromkeys(space.names, points) if isinstance(points, int) else {**points}
     for name, count in counts.items():
         require(name in space.names, "grid", "points", f"for names of {space.names}", name)
@@ -65,6 +68,10 @@ class GridSearch:
     points: int | Mapping[str, int] = 3
     budget: int = 1
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "GridSearch", "budget", ">= 1", self.budget)
+
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:
         """The next combination; None after the last."""
         combinations = grid(space, self.points)
@@ -81,6 +88,10 @@ class RandomSearch:
     """
 
     budget: int = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "RandomSearch", "budget", ">= 1", self.budget)
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal:
         """A fresh draw."""
@@ -103,6 +114,10 @@ class SobolSearch:
 
     budget: int = 1
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "SobolSearch", "budget", ">= 1", self.budget)
+
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal:
         """The next point of the sequence."""
         return Proposal(
@@ -110,13 +125,19 @@ class SobolSearch:
         )
 
 
+@checked
 def sobol_points(dimensions: int, n: int, seed: int, first: int = 0) -> np.ndarray:
     """Points first, ..., first + n - 1 of the Sobol sequence that `seed` scrambles; shape (n, dimensions), in
     [0, 1)."""
+    most = torch.quasirandom.SobolEngine.MAXDIM
+    require(1 <= dimensions <= most, "sobol_points", "dimensions", f"in 1 .. {most}", dimensions)
+    for name, value, least in (("n", n, 1), ("seed", seed, 0), ("first", first, 0)):
+        require(value >= least, "sobol_points", name, f">= {least}", value)
     engine = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=seed)
     return engine.fast_forward(first).draw(n, dtype=torch.float64).numpy()
 
 
+@checked
 def hit_probability(fraction: float, trials: int) -> float:
     """The probability that at least one of `trials` random trials is among the best `fraction` of the space.
 

@@ -235,6 +235,7 @@ class Space:
     """
 
     def __init__(self, dimensions: Mapping[str, Dimension]) -> None:
+        require_type(isinstance(dimensions, Mapping), "Space", "dimensions", "a mapping", dimensions)
         require(len(dimensions) > 0, "Space", "dimensions", "not empty", dict(dimensions))
         self._dimensions: dict[str, Dimension] = {}
         for name, dimension in dimensions.items():
@@ -286,6 +287,7 @@ class Space:
 
     def from_unit(self, u: Sequence[float] | np.ndarray) -> Params:
         """The configuration at a point of the unit cube: one coordinate per dimension, active or not."""
+        require_type(hasattr(u, "__len__"), "Space.from_unit", "u", "a sequence of numbers", u)
         require(len(u) == len(self), "Space.from_unit", "u", f"of length {len(self)}", len(u))
         params: Params = {}
         for name, coordinate in zip(self._dimensions, u, strict=True):
@@ -308,6 +310,7 @@ class Space:
 
     def check(self, params: Mapping[str, Value]) -> None:
         """Raise ValueError unless `params` is a configuration of this space: right names, right values."""
+        require_type(isinstance(params, Mapping), "Space", "params", "a mapping", params)
         for name in params:
             require(name in self._dimensions, "Space", "every parameter", f"one of {self.names}", name)
         for name, dimension in self._dimensions.items():

@@ -6,15 +6,17 @@ the trials is the whole state of a search, and a search that was killed goes on 
 """
 
 import math
+import numbers
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
-from .._check import require
+from .._check import checked, require, require_type, shown
 from .journal import Journal
 from .space import Params, Space
 
@@ -122,6 +124,7 @@ class History:
         return History(trials, self.seed, maximize=self.maximize)
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A search method: a pure function of the space, the trials so far and the generator.
 
@@ -168,6 +171,7 @@ class Study:
     (50, True)
     """
 
+    @checked
     def __init__(
         self,
         space: Space,
@@ -298,6 +302,7 @@ class Study:
         proposal = self._proposal()
         return None if proposal is None else self._ask(proposal)
 
+    @checked
     def tell(
         self,
         trial: Trial | int,
@@ -331,6 +336,7 @@ class Study:
         self._trials[number] = replace(self._trials[number], seconds=seconds, **result)
         return self._trials[number]
 
+    @checked
     def run(
         self,
         objective: Objective,
@@ -353,6 +359,8 @@ class Study:
         Raises:
             ValueError: a limit that is not positive; no trial completed.
         """
+        exceptions = isinstance(catch, tuple) and all(isinstance(kind, type) for kind in catch)
+        require_type(exceptions, "Study.run", "catch", "a tuple of exception classes", catch)
         for name, limit in (("trials", trials), ("budget", budget)):
             require(limit is None or limit > 0, "Study.run", name, "None or > 0", limit)
         for trial in self.history.running:  # interrupted by a kill: the same configuration and seed again
@@ -370,10 +378,18 @@ class Study:
         start = time.perf_counter()
         value, error = None, None
         try:
-            value = float(objective(trial))
+            value = self._number(objective(trial))
         except catch as reason:
             error = f"{type(reason).__name__}: {reason}"
         self.tell(trial, value, error=error, seconds=time.perf_counter() - start)
+
+    @staticmethod
+    def _number(result: Any) -> float:
+        if isinstance(result, Tensor) and result.numel() == 1:
+            return float(result.detach())
+        real = isinstance(result, numbers.Real)
+        require_type(real, "Study.run", "objective", "a function that returns a number", shown(result))
+        return float(result)
 
     def close(self) -> None:
         """Close the record; the study can be read, but not asked or told, if it has one."""

@@ -1,13 +1,13 @@
 """Tree-structured Parzen estimator: look where good trials are dense and bad ones are not."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .._check import require
+from .._check import check_fields, checked, require, require_type
 from .space import Choice, Int, Params, Space, Value
 from .study import History, Proposal, Trial
 
@@ -61,7 +61,16 @@ class ParzenEstimator:
     n**(-1/(D+4)) (Scott's rate), at least 1 / min(100, n + 2).
     """
 
+    @checked
     def __init__(self, space: Space, names: Sequence[str], observed: Sequence[Params]) -> None:
+        where = "ParzenEstimator"
+        named = isinstance(names, Sequence) and len(names) > 0 and all(name in space.names for name in names)
+        require(named, where, "names", f"some of {space.names}", names)
+        several = isinstance(observed, Sequence) and not isinstance(observed, str)
+        require_type(several, where, "observed", "a sequence of configurations", observed)
+        for params in observed:
+            fits = isinstance(params, Mapping) and all(name in params for name in names)
+            require(fits, where, "observed", f"configurations with {list(names)}", params)
         self.space, self.names, self.n = space, list(names), len(observed)
         self.choices: dict[str, np.ndarray] = {}
         self.centres: dict[str, np.ndarray] = {}
@@ -168,6 +177,8 @@ class TPESearch:
     budget: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        require(self.budget >= 1, "TPESearch", "budget", ">= 1", self.budget)
         require(self.startup >= 1, "TPESearch", "startup", ">= 1", self.startup)
         require(0 < self.gamma < 1, "TPESearch", "gamma", "in (0, 1)", self.gamma)
         require(self.candidates >= 1, "TPESearch", "candidates", ">= 1", self.candidates)

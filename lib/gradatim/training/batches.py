@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from .._check import require
+from .._check import checked, require
 from .randomness import generator_of, mixed_seed, rng_state, set_rng_state
 
 Batch = tuple[Tensor, Tensor]
@@ -31,6 +31,7 @@ class Batches:
     ([2, 2, 1], 3)
     """
 
+    @checked
     def __init__(
         self,
         x: Tensor,
@@ -42,7 +43,9 @@ class Batches:
         drop_last: bool = False,
         transform: Transform | None = None,
     ) -> None:
-        require(len(x) == len(y) and len(x) > 0, "Batches", "x and y", "of one length >= 1", (len(x), len(y)))
+        lengths = tuple(len(t) if t.ndim else 0 for t in (x, y))
+        require(lengths[0] == lengths[1] > 0, "Batches", "x and y", "of one length >= 1", lengths)
+        require(seed >= 0, "Batches", "seed", ">= 0", seed)
         require(x.device == y.device, "Batches", "x and y", "on one device", (str(x.device), str(y.device)))
         require(batch_size >= 1, "Batches", "batch_size", ">= 1", batch_size)
         require(

@@ -1,7 +1,5 @@
 """What happens around the steps: progress, early stopping, logs, averages. The loop itself knows none of it."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time
@@ -10,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 from torch import Tensor
 
 from .. import regularization
-from .._check import require
+from .._check import checked, require
 from . import parallel
 
 if TYPE_CHECKING:
@@ -26,25 +24,25 @@ class Callback:
 
     order = 0
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: "Trainer") -> None:
         """Before the first step, and after a resume."""
 
-    def on_step_start(self, trainer: Trainer) -> None:
+    def on_step_start(self, trainer: "Trainer") -> None:
         """Before a step."""
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """After a step; `trainer.step` counts it already."""
 
-    def on_validation_start(self, trainer: Trainer) -> None:
+    def on_validation_start(self, trainer: "Trainer") -> None:
         """Before the validation set is evaluated."""
 
-    def on_validation_end(self, trainer: Trainer) -> None:
+    def on_validation_end(self, trainer: "Trainer") -> None:
         """After it; `trainer.results` has the values. Called in the opposite order: who was first in is last out."""
 
-    def on_epoch(self, trainer: Trainer) -> None:
+    def on_epoch(self, trainer: "Trainer") -> None:
         """After an epoch and its validation; `trainer.epoch` counts it already."""
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: "Trainer") -> None:
         """After the last step."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,11 +60,11 @@ class Progress(Callback):
         self.stream = stream
         self._since = 0.0
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: "Trainer") -> None:
         """Start the clock."""
         self._since = time.perf_counter()
 
-    def on_epoch(self, trainer: Trainer) -> None:
+    def on_epoch(self, trainer: "Trainer") -> None:
         """Print the line, in process 0 only."""
         if parallel.place()[0] == 0:
             now = time.perf_counter()
@@ -94,6 +92,7 @@ class EarlyStopping(Callback):
 
     order = 10  # after everything that changes the results
 
+    @checked
     def __init__(
         self,
         metric: str = "loss",
@@ -116,7 +115,7 @@ class EarlyStopping(Callback):
         """Its epoch, counted from 1; 0 if there is none."""
         return self.rule.best_epoch + 1
 
-    def on_validation_end(self, trainer: Trainer) -> None:
+    def on_validation_end(self, trainer: "Trainer") -> None:
         """Compare with the best so far. (Here an averaging callback still has its weights in the model.)"""
         known = self.metric in trainer.results
         require(known, "EarlyStopping", "metric", f"one of {list(trainer.results)}", self.metric)
@@ -126,7 +125,7 @@ class EarlyStopping(Callback):
         model = trainer.model if self.restore else None
         trainer.stop = self.rule.step(trainer.results[self.metric], model) or trainer.stop
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: "Trainer") -> None:
         """Load the best weights."""
         if self.restore and self.rule.best_weights is not None:
             self.rule.restore(trainer.model)
@@ -159,6 +158,7 @@ class EMA(Callback):
 
     order = -10  # its weights must be in the model before others look at the validation
 
+    @checked
     def __init__(self, decay: float = 0.999, *, at_end: bool = True) -> None:
         require(0 <= decay < 1, "EMA", "decay", "in [0, 1)", decay)
         self.decay, self.at_end = decay, at_end
@@ -171,7 +171,7 @@ class EMA(Callback):
         """The averaged weights and the copied buffers, under the model's names; empty before training."""
         return self._averaged.module.state_dict() if self._averaged else {}
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: "Trainer") -> None:
         """Begin with the initial weights, unless resumed."""
         if self._averaged is None:
             self._averaged = regularization.EMA(trainer.model, self.decay, warmup=True)
@@ -180,22 +180,22 @@ class EMA(Callback):
             self._averaged.load_state_dict(self._resumed)
             self._resumed = {}
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """Move the average."""
         if self._averaged:
             self._averaged.update_parameters(trainer.model)
 
-    def on_validation_start(self, trainer: Trainer) -> None:
+    def on_validation_start(self, trainer: "Trainer") -> None:
         """Put the average in."""
         self._own = {k: v.detach().clone() for k, v in trainer.model.state_dict().items()}
         trainer.model.load_state_dict(self.average)
 
-    def on_validation_end(self, trainer: Trainer) -> None:
+    def on_validation_end(self, trainer: "Trainer") -> None:
         """Take it out again."""
         trainer.model.load_state_dict(self._own)
         self._own = {}
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: "Trainer") -> None:
         """Leave the average in the model, if asked to."""
         if self.at_end and self._averaged:
             trainer.model.load_state_dict(self.average)
@@ -215,11 +215,12 @@ class StopOnNaN(Callback):
     Args: every, how many steps lie between two looks; each look waits for the device.
     """
 
+    @checked
     def __init__(self, *, every: int = 1) -> None:
         require(every >= 1, "StopOnNaN", "every", ">= 1", every)
         self.every = every
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """Look at the loss."""
         if trainer.step % self.every == 0:
             where = f"the loss of step {trainer.step} (epoch {trainer.epoch}, batch {trainer.batch})"

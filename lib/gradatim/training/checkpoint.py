@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from .._check import require
+from .._check import checked, require
 from . import parallel
 from .callbacks import Callback
 from .trainer import Trainer
@@ -14,6 +14,7 @@ from .trainer import Trainer
 LAST = "last.pt"
 
 
+@checked
 def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write `state` so that at any moment, power failure included, `path` is a whole old or a whole new file.
 
@@ -32,12 +33,14 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with open(beside, "wb") as stream:
-            torch.save(state, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
         try:
+            with open(beside, "wb") as stream:
+                torch.save(state, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
             torch.load(beside, weights_only=True, map_location="cpu", mmap=True)
+        except OSError:
+            raise
         except Exception as reason:
             message = str(reason).splitlines()[0]
             raise TypeError(
@@ -46,6 +49,8 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+    if os.name == "nt":  # folders cannot be opened there
+        return
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -53,6 +58,7 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
         os.close(folder)
 
 
+@checked
 def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The state in a checkpoint. Nothing in the file is executed: it is loaded with weights_only=True.
 
@@ -72,6 +78,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str 
     return state  # type: ignore[no-any-return]
 
 
+@checked
 def resume(trainer: Trainer, folder: str | os.PathLike[str]) -> bool:
     """Put a trainer where its last checkpoint was taken; call it before `fit`. Returns False if there is none.
 
@@ -96,6 +103,7 @@ class Checkpoint(Callback):
 
     order = 100  # after every other callback has taken note of the step
 
+    @checked
     def __init__(
         self, folder: str | os.PathLike[str], *, every: int | None = None, keep: bool = False
     ) -> None:

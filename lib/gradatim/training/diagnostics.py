@@ -1,17 +1,15 @@
 """Checks to run before a long training, and what to look at while it runs."""
 
-from __future__ import annotations
-
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require
 from .callbacks import Callback
 from .randomness import rng_state, set_rng_state
 
@@ -36,6 +34,7 @@ class Check:
         return self.text
 
 
+@checked
 def initial_loss(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, *, num_classes: int, tolerance: float = 0.2
 ) -> Check:
@@ -56,7 +55,7 @@ def initial_loss(
     (True, 2.3026)
     """
     require(num_classes >= 2, "initial_loss", "num_classes", ">= 2", num_classes)
-    require(len(x) > 0, "initial_loss", "x", "not empty", tuple(x.shape))
+    require(x.ndim > 0 and len(x) > 0, "initial_loss", "x", "not empty", tuple(x.shape))
     expected = math.log(num_classes)
     with _undisturbed(model), torch.no_grad():
         model.eval()
@@ -68,6 +67,7 @@ def initial_loss(
     )
 
 
+@checked
 def overfit_one_batch(
     model: nn.Module,
     loss: Loss,
@@ -127,7 +127,8 @@ class _undisturbed:
             buffer.copy_(self.buffers[name])
 
 
-def update_ratio(before: dict[str, Tensor], model: nn.Module) -> dict[str, float]:
+@checked
+def update_ratio(before: Mapping[str, Tensor], model: nn.Module) -> dict[str, float]:
     """How large a step was beside the weights: |after - before| / |before|, for each parameter, in 2-norms.
 
     About 1e-3 is usual; 1e-1 rewrites the weights, 1e-6 leaves them where they are. NaN or infinite where a
@@ -143,19 +144,20 @@ class UpdateRatio(Callback):
     Args: every, steps between two records, >= 1; a recorded step copies the weights once.
     """
 
+    @checked
     def __init__(self, *, every: int = 50) -> None:
         require(every >= 1, "UpdateRatio", "every", ">= 1", every)
         self.every = every
         self.steps: list[int] = []
         self.ratios: dict[str, list[float]] = {}
-        self._before: dict[str, Tensor] = {}
+        self._before: Mapping[str, Tensor] = {}
 
-    def on_step_start(self, trainer: Trainer) -> None:
+    def on_step_start(self, trainer: "Trainer") -> None:
         """Copy the weights, if this step is recorded."""
         if (trainer.step + 1) % self.every == 0:
             self._before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """Compare."""
         if self._before:
             self.steps.append(trainer.step)
@@ -173,6 +175,7 @@ class UpdateRatio(Callback):
 
 
 @torch.no_grad()
+@checked
 def dead_units(model: nn.Module, x: Tensor) -> dict[str, float]:
     """The share of units of every ReLU that are 0 for all rows of x: they give no gradient, and none reaches
     what lies before.

@@ -1,7 +1,5 @@
 """Logs of a run: JSON lines for programs, TensorBoard for eyes. After a resume, neither says anything twice."""
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -9,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._check import require
+from .._check import checked, require
 from . import parallel
 from .callbacks import Callback
 
@@ -36,6 +34,7 @@ class JSONLLog(Callback):
         clock: write "seconds" since the start; False makes equal runs' files equal.
     """
 
+    @checked
     def __init__(self, path: str | os.PathLike[str], *, every: int = 1, clock: bool = True) -> None:
         require(every >= 1, "JSONLLog", "every", ">= 1", every)
         self.path, self.every, self.clock = Path(path), every, clock
@@ -43,7 +42,7 @@ class JSONLLog(Callback):
         self._start = 0.0
         self._writes = False
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: "Trainer") -> None:
         """Cut the file to the length that the checkpoint remembers."""
         self._writes = parallel.place()[0] == 0
         self._start = time.perf_counter()
@@ -69,7 +68,7 @@ class JSONLLog(Callback):
             stream.write(line)
         self._length += len(line)
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """A line about the step."""
         if trainer.step % self.every == 0 and self._writes:
             numbers = {
@@ -79,7 +78,7 @@ class JSONLLog(Callback):
             }
             self._write({"event": "step", "step": trainer.step, "epoch": trainer.epoch, **numbers})
 
-    def on_epoch(self, trainer: Trainer) -> None:
+    def on_epoch(self, trainer: "Trainer") -> None:
         """A line about the epoch."""
         results = {name: _number(value) for name, value in trainer.results.items()}
         self._write({"event": "epoch", "step": trainer.step, "epoch": trainer.epoch, "results": results})
@@ -103,12 +102,13 @@ class TensorBoardLog(Callback):
         ImportError: TensorBoard is not installed (when training starts).
     """
 
+    @checked
     def __init__(self, folder: str | os.PathLike[str], *, every: int = 10) -> None:
         require(every >= 1, "TensorBoardLog", "every", ">= 1", every)
         self.folder, self.every = Path(folder), every
         self._writer: Any = None
 
-    def on_start(self, trainer: Trainer) -> None:
+    def on_start(self, trainer: "Trainer") -> None:
         """Open an event file; after a resume, later points of the killed run are hidden."""
         if parallel.place()[0] != 0:
             return
@@ -120,20 +120,20 @@ class TensorBoardLog(Callback):
             ) from missing
         self._writer = SummaryWriter(str(self.folder), purge_step=trainer.step + 1 if trainer.step else None)
 
-    def on_step(self, trainer: Trainer) -> None:
+    def on_step(self, trainer: "Trainer") -> None:
         """Points for the step."""
         if self._writer is not None and trainer.step % self.every == 0:
             self._writer.add_scalar("train/loss", float(trainer.loss), trainer.step)
             self._writer.add_scalar("train/lr", float(trainer.optimizer.param_groups[0]["lr"]), trainer.step)
             self._writer.add_scalar("train/grad_norm", float(trainer.grad_norm), trainer.step)
 
-    def on_epoch(self, trainer: Trainer) -> None:
+    def on_epoch(self, trainer: "Trainer") -> None:
         """Points for the validation."""
         if self._writer is not None:
             for name, value in trainer.results.items():
                 self._writer.add_scalar(f"validation/{name}", value, trainer.step)
 
-    def on_end(self, trainer: Trainer) -> None:
+    def on_end(self, trainer: "Trainer") -> None:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Generator
 
-from .._check import require
+from .._check import checked, require, require_type, shown
 
 
+@checked
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     """Seed Python's, NumPy's and torch's global generators, on every device.
 
@@ -26,9 +27,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     >>> seed_everything(3); torch.equal(first, torch.rand(2))
     True
     """
-    require(
-        isinstance(seed, int) and 0 <= seed < 2**32, "seed_everything", "seed", "from 0 to 2**32 - 1", seed
-    )
+    require(0 <= seed < 2**32, "seed_everything", "seed", "from 0 to 2**32 - 1", seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - code that still uses the global generator is to be repeatable too
     torch.manual_seed(seed)
@@ -71,8 +70,11 @@ def rng_state() -> dict[str, Any]:
     }
 
 
+@checked
 def set_rng_state(state: dict[str, Any]) -> None:
     """Put every global generator back to where `rng_state` found it."""
+    complete = isinstance(state, dict) and {"python", "numpy", "torch", "cuda"} <= set(state)
+    require_type(complete, "set_rng_state", "state", "what rng_state() returned", shown(state))
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
     kind, keys, position, has_gauss, gauss = state["numpy"]

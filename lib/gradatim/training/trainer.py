@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import require
+from .._check import checked, require
 from . import parallel
+from ._settings import PRECISIONS, require_batches, require_settings
 from .batches import Batch, EpochPosition
 from .callbacks import Callback
 from .randomness import rng_state, set_rng_state
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Trainer:
@@ -54,6 +54,7 @@ class Trainer:
     [3.0, 1.0]
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
@@ -68,12 +69,7 @@ class Trainer:
         precision: str = "float32",
         metrics: Mapping[str, Loss] | None = None,
     ) -> None:
-        require(
-            scheduler_per in ("step", "epoch"), "Trainer", "scheduler_per", '"step" or "epoch"', scheduler_per
-        )
-        require(accumulate >= 1, "Trainer", "accumulate", ">= 1", accumulate)
-        require(clip_norm is None or clip_norm > 0, "Trainer", "clip_norm", "None or > 0", clip_norm)
-        require(precision in PRECISIONS, "Trainer", "precision", f"one of {', '.join(PRECISIONS)}", precision)
+        require_settings(scheduler, scheduler_per, callbacks, accumulate, clip_norm, precision)
         self.model, self.optimizer, self.loss_function = model, optimizer, loss
         self.scheduler, self.scheduler_per = scheduler, scheduler_per
         self.callbacks = sorted(callbacks, key=lambda callback: callback.order)
@@ -94,8 +90,10 @@ class Trainer:
             return self._norm
         return nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
 
+    @checked
     def fit(self, batches: Iterable[Batch], *, epochs: int, validate: Iterable[Batch] | None = None) -> None:
         """Train until `epochs` epochs are done in all, those before a resume included, or until `stop` is set."""
+        require_batches("Trainer.fit", batches)
         require(epochs >= 0, "Trainer.fit", "epochs", ">= 0", epochs)
         self.epochs = epochs
         parallel.broadcast_model(self.model)
@@ -159,6 +157,7 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """The mean loss and metrics over all rows, in evaluation mode."""
+        require_batches("Trainer.evaluate", batches)
         was_training = self.model.training
         self.model.eval()
         functions = {"loss": self.loss_function, **self.metrics}
@@ -199,6 +198,7 @@ class Trainer:
         progress = {"step": self.step, "stop": self.stop, "results": self.results}
         return {**state, "progress": progress, "random": parallel.gather(rng_state())}
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on exactly where `state_dict` was taken, with the same data, in as many processes.
 
@@ -207,9 +207,8 @@ class Trainer:
         """
         rank, world = parallel.place()
         known = sorted([*self.parts(), "progress", "random"])
-        require(
-            sorted(state) == known, "Trainer.load_state_dict", "state", f"of the parts {known}", sorted(state)
-        )
+        same = sorted(state) == known
+        require(same, "Trainer.load_state_dict", "state", f"of the parts {known}", sorted(state))
         saved = len(state["random"])
         require(saved == world, "Trainer.load_state_dict", "state", f"saved by {world} process(es)", saved)
         for name, part in self.parts().items():

@@ -236,3 +236,12 @@ def test_log_loss_refuses_what_is_no_class_number(target, error, sentence):
 def test_a_list_is_refused_by_its_type():
     with pytest.raises(TypeError, match=r"^accuracy: prediction must be a tensor, got list$"):
         ours.accuracy([0, 1], torch.tensor([0, 1]))
+
+
+def test_a_class_number_out_of_range_is_refused_and_not_counted_elsewhere():
+    """With 2 classes the pair (target 1, prediction -1) has the place of (0, 1) in the flattened matrix."""
+    for prediction, target in ((torch.tensor([0, -1]), two), (torch.tensor([0, 2]), two)):
+        with pytest.raises(
+            ValueError, match=r"confusion_matrix: prediction must be class numbers in 0 \.\. 1"
+        ):
+            ours.confusion_matrix(prediction, target, 2)

@@ -266,7 +266,7 @@ def test_resnet_20_of_the_paper_has_its_number_of_layers_and_about_its_parameter
     [
         (lambda: MLP([3]), r"MLP: sizes must be at least an input and an output width, got \[3\]"),
         (lambda: MLP([3, 2], dropout=1.0), r"MLP: dropout must be in \[0, 1\), got 1.0"),
-        (lambda: MLP([3, 0, 1]), r"make_linear: fan_out must be an integer >= 1, got 0"),
+        (lambda: MLP([3, 0, 1]), r"MLP: sizes must be a sequence of integers >= 1, got \[3, 0, 1\]"),
         (
             lambda: MLP([3, 2, 1], activation="relu6"),
             r"make_activation: activation must be one of relu, .*'relu6'",
