@@ -243,7 +243,8 @@ def checked(function: Any = None, /, *, complex: Sequence[str] = (), boolean: Se
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         first = None
-        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+        given: Any = zip(names, args)  # noqa: B905 (a keyword costs as much as all else here)
+        for name, value in (*given, *kwargs.items()) if kwargs else given:
             rule = rules.get(name)
             if rule is None:
                 continue
@@ -285,7 +286,7 @@ def check_fields(record: Any) -> None:
 def numbers_in(where: str, name: str, values: Any, least: int = 0) -> list[float]:
     """Numbers from a list, a tuple, an array or a tensor; TypeError for anything else, ValueError for too few."""
     iterable = isinstance(values, Iterable) and not isinstance(values, (str, bytes))
-    listed = list(values) if iterable and getattr(values, "ndim", 1) == 1 else [None]
+    listed: list[Any] = list(values) if iterable and getattr(values, "ndim", 1) == 1 else [None]
     for value in listed:
         real = isinstance(value, numbers.Real) or getattr(value, "ndim", None) == 0
         if not real:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._check import ArgumentTypeError, check_values, checked, refusal, require, require_broadcast
+from .._function import with_signature
 from ._arguments import as_numbers, check_floating, check_reduction, reduce_loss, widen
 
 
@@ -25,6 +26,7 @@ class _BinaryCrossEntropy(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(p: Tensor, t: Tensor) -> Tensor:
         return _binary_cross_entropy_formula(p, t)
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._check import checked, require, require_floating, require_same_shape
-from .standardize import standardize_backward, standardize_jvp, widened
+from .._check import checked, refusal, require, require_floating, require_same_shape
+from .._function import with_signature
+from .standardize import blocks, require_dtype, standardize_backward, standardize_jvp, widened
 
 
 @checked
@@ -58,6 +59,7 @@ def batch_norm(
     shape = [1, -1] + [1] * (x.dim() - 2)
     w = x.new_ones(x.shape[1]) if w is None else w
     b = x.new_zeros(x.shape[1]) if b is None else b
+    require_dtype("batch_norm", x.dtype, weight=w, bias=b)
     if training:
         # a compiler fuses the formula by itself; the hand-derived backward pass is for running without one
         compute = batch_norm_formula if torch.compiler.is_compiling() else BatchNormFunction.apply
@@ -85,37 +87,26 @@ def check_arguments(
     """Refuse what batch norm cannot take; no tensor's values are looked at."""
     where = "batch_norm"
     require_floating(where, input=input)
-    least = (
-        "batch_norm eps must be positive during training"
-        if training
-        else "batch_norm eps must be non-negative"
-    )
-    rule = "> 0 in training" if training else ">= 0"
-    require(eps > 0 if training else eps >= 0, where, "eps", rule, eps, least)
+    if not (eps > 0 if training else eps >= 0):
+        rule = "> 0 in training" if training else ">= 0"
+        words = f"batch_norm eps must be {'positive during training' if training else 'non-negative'}"
+        raise refusal(where, "eps", rule, eps, words)
     if input.numel() == 0:
         return
-    shape = tuple(input.shape)
-    require(
-        input.dim() >= 2,
-        where,
-        "input",
-        "of shape (N, C) or (N, C, *)",
-        shape,
-        "Expected at least 2 dimensions",
-    )
-    if training:
+    if input.dim() < 2:
+        words = "Expected at least 2 dimensions"
+        raise refusal(where, "input", "of shape (N, C) or (N, C, *)", tuple(input.shape), words)
+    if training and input.numel() == input.shape[1]:
         words = f"Expected more than 1 value per channel when training, got input size {input.size()}"
-        require(
-            input.numel() > input.shape[1], where, "input", "more than one value per channel", shape, words
-        )
+        raise refusal(where, "input", "more than one value per channel", tuple(input.shape), words)
     given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, tensor in given.items():
-        if tensor is not None:
+        if tensor is not None and tensor.shape != input.shape[1:2]:
             rule, words = (
                 f"of shape ({input.shape[1]},), one per channel",
                 f"{name} should contain {input.shape[1]}",
             )
-            require(tensor.shape == input.shape[1:2], where, name, rule, tuple(tensor.shape), words)
+            raise refusal(where, name, rule, tuple(tensor.shape), words)
     both = running_mean is not None and running_var is not None
     words = "Expected running_mean and running_var to be defined when training=False"
     require(training or both, where, "running_mean and running_var", "given in evaluation", None, words)
@@ -189,12 +180,31 @@ def batch_norm_backward_in_place(
     require_same_shape("batch_norm_backward_in_place", grad=grad, x_hat=x_hat)
     dims = channel_dims(x_hat)
     n = x_hat.numel() / x_hat.shape[1]
-    out = grad * x_hat
-    grad_weight = out.sum(dims, keepdim=True)
-    grad_bias = grad.sum(dims, keepdim=True)
-    torch.mul(x_hat, grad_weight / n, out=out).add_(grad_bias / n)
-    grad_input = torch.sub(grad, out, out=out).mul_(inv_std * weight)
+    grad_input, shape = torch.empty_like(x_hat), weight.shape
+    grad_weight, grad_bias = x_hat.new_empty(shape), x_hat.new_empty(shape)
+    parts = (grad, inv_std, weight, grad_input, grad_weight, grad_bias)
+    for x_hat_, g, inv_std_, weight_, out, d_weight, d_bias in blocks(x_hat, 1, *parts):
+        torch.sum(torch.mul(g, x_hat_, out=out), dims, keepdim=True, out=d_weight)
+        torch.sum(g, dims, keepdim=True, out=d_bias)
+        torch.mul(x_hat_, d_weight / n, out=out).add_(d_bias / n)
+        torch.sub(g, out, out=out).mul_(inv_std_ * weight_)
     return grad_input, grad_weight, grad_bias
+
+
+def batch_norm_in_place(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`batch_norm_formula` with two new arrays instead of six, block by block of channels."""
+    dims = channel_dims(x)
+    y, x_hat = torch.empty_like(x), torch.empty_like(x)
+    mean, var = x.new_empty(weight.shape), x.new_empty(weight.shape)
+    for x_, y_, x_hat_, mean_, var_, weight_, bias_ in blocks(x, 1, y, x_hat, mean, var, weight, bias):
+        torch.mean(x_, dims, keepdim=True, out=mean_)
+        torch.sub(x_, mean_, out=x_hat_)
+        torch.mean(torch.mul(x_hat_, x_hat_, out=y_), dims, keepdim=True, out=var_)
+        x_hat_.mul_(torch.rsqrt(var_ + eps))
+        torch.addcmul(bias_, x_hat_, weight_, out=y_)
+    return y, x_hat, mean, var
 
 
 class BatchNormFunction(torch.autograd.Function):
@@ -206,14 +216,12 @@ class BatchNormFunction(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`batch_norm_formula` with two new arrays instead of six."""
-        dims = channel_dims(x)
-        mean = x.mean(dims, keepdim=True)
-        centred = x - mean
-        var = (centred * centred).mean(dims, keepdim=True)
-        x_hat = centred.mul_(torch.rsqrt(var + eps))
-        return torch.addcmul(bias, x_hat, weight), x_hat, mean, var
+        """(y, x_hat, mean, var)."""
+        if runs_in_place(x):
+            return batch_norm_in_place(x, weight, bias, eps)
+        return batch_norm_formula(x, weight, bias, eps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .._check import (
     checked,
+    refusal,
     require,
     require_broadcast,
     require_dims,
@@ -15,8 +16,9 @@ from .._check import (
     require_same_shape,
     require_sizes,
 )
+from .._function import with_signature
 from .batch import added, runs_in_place
-from .standardize import standardize, standardize_backward, standardize_jvp, widened
+from .standardize import blocks, require_dtype, standardize, standardize_backward, standardize_jvp, widened
 
 
 @checked
@@ -50,6 +52,7 @@ def layer_norm(
     n = normalized_shape.numel()
     w = x.new_ones(n) if w is None else w.reshape(n)
     b = x.new_zeros(n) if b is None else b.reshape(n)
+    require_dtype("layer_norm", x.dtype, weight=w, bias=b)
     rows = x.reshape(-1, n) if n else x.reshape(x.numel(), 0)
     if torch.compiler.is_compiling():  # a compiler fuses the formula by itself
         y = w * standardize(rows, [-1], eps) + b
@@ -64,18 +67,19 @@ def check_shapes(
     """Refuse what does not fit `normalized_shape`; return it as a torch.Size."""
     require_floating(where, input=input)
     shape = require_sizes(where, "normalized_shape", normalized_shape)
-    words = "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element"
-    require(len(shape) > 0, where, "normalized_shape", "of at least one size", tuple(shape), words)
+    if not shape:
+        words = (
+            "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element"
+        )
+        raise refusal(where, "normalized_shape", "of at least one size", tuple(shape), words)
     for name, tensor in given.items():
-        if tensor is not None:
+        if tensor is not None and tensor.shape != shape:
             words = f"Expected {name} to be of same shape as normalized_shape"
-            rule, got = f"of normalized_shape {tuple(shape)}", tuple(tensor.shape)
-            require(tensor.shape == shape, where, name, rule, got, words)
-    words = (
-        f"Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}]"
-    )
-    ok = input.dim() >= len(shape) and input.shape[-len(shape) :] == shape
-    require(ok, where, "input", f"of shape (*, {', '.join(map(str, shape))})", tuple(input.shape), words)
+            raise refusal(where, name, f"of normalized_shape {tuple(shape)}", tuple(tensor.shape), words)
+    if input.shape[-len(shape) :] != shape:
+        sizes = ", ".join(map(str, shape))
+        words = f"Given normalized_shape={list(shape)}, expected input with shape [*, {sizes}]"
+        raise refusal(where, "input", f"of shape (*, {sizes})", tuple(input.shape), words)
     return shape
 
 
@@ -117,18 +121,38 @@ def layer_norm_backward(
 def layer_norm_backward_in_place(
     grad: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`layer_norm_backward` with one new array instead of seven; the sums are products of a matrix and a vector.
+    """`layer_norm_backward` with one new array instead of seven, block by block of rows.
 
-    For arrays that do not fit into the cache, a new one costs more than the arithmetic on it.
+    For arrays that do not fit into the cache, a new one costs more than the arithmetic on it. The sums are products
+    of a matrix and a vector.
     """
     require_rows("layer_norm_backward_in_place", grad, x, weight, mean=mean, inv_std=inv_std)
-    n = weight.numel()
-    out = (x - mean).mul_(grad)  # grad * x_hat / inv_std
-    grad_weight = torch.mv(out.T, inv_std.squeeze(-1))
-    mean_gx = torch.mv(out, weight).unsqueeze(-1).mul_(inv_std).div_(-n)  # - mean(grad_x_hat * x_hat)
-    mean_g = torch.mv(grad, weight).unsqueeze(-1).div_(-n)  # - mean(grad_x_hat)
-    torch.sub(x, mean, out=out).mul_(inv_std * mean_gx).add_(mean_g)
-    return out.addcmul_(grad, weight).mul_(inv_std), grad_weight, grad.sum(0)
+    n, inv_var = weight.numel(), inv_std.square()
+    grad_input, grad_weight, grad_bias = (
+        torch.empty_like(x),
+        torch.zeros_like(weight),
+        torch.zeros_like(weight),
+    )
+    for x_, g, out, mean_, inv_std_, inv_var_ in blocks(x, 0, grad, grad_input, mean, inv_std, inv_var):
+        torch.sub(x_, mean_, out=out).mul_(g)  # g * x_hat / inv_std
+        grad_weight.addmv_(out.T, inv_std_.squeeze(-1))
+        mean_gx = torch.mv(out, weight / -n).unsqueeze(-1) * inv_var_  # - mean(grad_x_hat * x_hat) * inv_std
+        mean_g = torch.mv(g, weight / -n).unsqueeze(-1)  # - mean(grad_x_hat)
+        torch.sub(x_, mean_, out=out).mul_(mean_gx).add_(mean_g).addcmul_(g, weight).mul_(inv_std_)
+        grad_bias += g.sum(0)
+    return grad_input, grad_weight, grad_bias
+
+
+def layer_norm_in_place(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The forward pass of `LayerNormFunction` with one new array instead of two, block by block of rows."""
+    y, mean, inv_std = torch.empty_like(x), x.new_empty(len(x), 1), x.new_empty(len(x), 1)
+    for x_, y_, mean_, inv_std_ in blocks(x, 0, y, mean, inv_std):
+        torch.mean(x_, -1, keepdim=True, out=mean_)
+        torch.sub(x_, mean_, out=y_)
+        var = torch.linalg.vector_norm(y_, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+        torch.rsqrt(var.add_(eps), out=inv_std_)
+        torch.addcmul(bias, y_.mul_(inv_std_), weight, out=y_)
+    return y, mean, inv_std
 
 
 class LayerNormFunction(torch.autograd.Function):
@@ -140,13 +164,14 @@ class LayerNormFunction(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
+    @with_signature
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(y, mean, inv_std) from x (rows, n) and weight, bias (n,), with two new arrays instead of five."""
+        """(y, mean, inv_std) from x (rows, n) and weight, bias (n,)."""
+        if runs_in_place(x):
+            return layer_norm_in_place(x, weight, bias, eps)
         mean = x.mean(-1, keepdim=True)
-        centred = x - mean
-        var = torch.linalg.vector_norm(centred, dim=-1, keepdim=True).square() / x.shape[-1]
-        inv_std = torch.rsqrt(var + eps)
-        return torch.addcmul(bias, centred.mul_(inv_std), weight), mean, inv_std
+        inv_std = torch.rsqrt((x - mean).square().mean(-1, keepdim=True) + eps)
+        return weight * (x - mean) * inv_std + bias, mean, inv_std
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

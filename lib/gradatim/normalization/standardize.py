@@ -8,11 +8,15 @@ The four differ only in the axes that the mean is taken over. For an input of sh
     group norm       (C/G, H, W)  one mean per sample and group of channels
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from .._check import (
+    ArgumentTypeError,
     checked,
+    refusal,
     require_broadcast,
     require_dims,
     require_floating,
@@ -21,11 +25,34 @@ from .._check import (
 
 Dims = list[int] | tuple[int, ...]
 HALF_PRECISION = (torch.float16, torch.bfloat16)
+BLOCK = 2**19  # elements: few enough to stay in a CPU's cache from one operation to the next
+
+
+def blocks(x: Tensor, dim: int, *others: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Views of x and the others, about `BLOCK` entries of x at a time along `dim`.
+
+    All at once on an accelerator, and where a view would consist of short pieces.
+    """
+    tensors = (x, *others)
+    if x.numel() <= BLOCK or x.device.type != "cpu" or not x.is_contiguous():
+        return (tensors,)
+    length = max(1, BLOCK * x.shape[dim] // x.numel())
+    if dim > 0 and length * x.stride(dim) < 64:
+        return (tensors,)
+    return zip(*(t.split(length, dim) for t in tensors), strict=True)
 
 
 def widened(x: Tensor | None) -> Tensor | None:
     """Half precision as float32, anything else as it is: sums of squares overflow float16 at 65504."""
     return x.float() if x is not None and x.dtype in HALF_PRECISION else x
+
+
+def require_dtype(where: str, dtype: torch.dtype, **tensors: Tensor) -> None:
+    """Refuse a weight or bias of another dtype than that which is computed in."""
+    for name, t in tensors.items():
+        if t.dtype != dtype:
+            words = f"expected scalar type {dtype} but found {t.dtype}"
+            raise refusal(where, name, f"of the input's dtype {dtype}", t.dtype, words, ArgumentTypeError)
 
 
 @checked

@@ -10,6 +10,7 @@ import torch
 from torch.autograd import gradcheck
 
 import gradatim.normalization as ours
+from gradatim.normalization import batch, layer
 from gradatim.normalization.batch import BatchNormFunction
 from gradatim.normalization.layer import LayerNormFunction
 
@@ -211,3 +212,40 @@ def test_docstring_examples_are_true(module):
 def test_every_public_name_is_documented():
     for name in ours.__all__:
         assert getattr(ours, name).__doc__, name
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 3, 7), (50, 6), (1, 6, 40, 2)], ids=str)
+def test_block_by_block_equals_all_at_once(monkeypatch, shape):
+    x, upstream, w, b = draw(*shape), draw(*shape), draw(6), draw(6)
+    channels = [1, 6, *[1] * (len(shape) - 2)]
+    rows, upstream_rows = draw(60, 6), draw(60, 6)
+
+    def everything():
+        y, x_hat, mean, var = batch.batch_norm_in_place(x, w.view(channels), b.view(channels), 0.1)
+        backward = ours.batch_norm_backward_in_place(upstream, x_hat, (var + 0.1).rsqrt(), w.view(channels))
+        z, m, s = layer.layer_norm_in_place(rows, w, b, 0.1)
+        return (
+            y,
+            mean,
+            var,
+            *backward,
+            z,
+            m,
+            s,
+            *ours.layer_norm_backward_in_place(upstream_rows, rows, m, s, w),
+        )
+
+    at_once = everything()
+    monkeypatch.setitem(batch.blocks.__globals__, "BLOCK", 64)
+    torch.testing.assert_close(everything(), at_once, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(at_once[0], ours.batch_norm(x, None, None, w, b, training=True, eps=0.1))
+    torch.testing.assert_close(at_once[6], ours.layer_norm(rows, [6], w, b, eps=0.1))
+
+
+def test_weight_of_another_dtype_is_refused():
+    x, w = torch.zeros(3, 6), torch.ones(6, dtype=torch.float64)
+    message = "_norm: weight must be of the input's dtype torch.float32, got torch.float64"
+    with pytest.raises(TypeError, match=message):
+        ours.layer_norm(x, [6], w)
+    with pytest.raises(TypeError, match=message):
+        ours.batch_norm(x, None, None, w, training=True)
