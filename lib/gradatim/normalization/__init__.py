@@ -24,14 +24,12 @@ from .group import (
 )
 from .layer import (
     LayerNorm,
-    RMSNorm,
     layer_norm,
     layer_norm_backward,
     layer_norm_backward_in_place,
-    rms_norm,
-    rms_norm_backward,
 )
 from .residual import BasicBlock, PostNorm, PreNorm, SkipInit
+from .rms import RMSNorm, rms_norm, rms_norm_backward
 from .standardize import standardize, standardize_backward
 from .weights import (
     SpectralNorm,

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from .._check import checked, require, require_floating
 from .batch import Norm, update_running
-from .standardize import standardize, widened
+from .layer import standardized_rows
+from .standardize import widened
 
 
 def per_channel(vector: Tensor, x: Tensor) -> Tensor:
@@ -62,8 +63,7 @@ def group_norm(
     check_per_channel(where, C, weight=weight, bias=bias)
     x = widened(input)
     assert x is not None
-    groups = x.reshape(x.shape[0], num_groups, -1) if x.numel() else x
-    x_hat = standardize(groups, [-1], eps).reshape(shape) if x.numel() else x
+    x_hat = standardized_rows(x.reshape(x.shape[0] * num_groups, -1), eps).reshape(shape) if x.numel() else x
     return affine(x_hat, weight, bias).to(input.dtype)
 
 
@@ -78,6 +78,8 @@ def check_per_channel(where: str, C: int, **given: Tensor | None) -> None:
 
 def affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """weight * x_hat + bias, per channel; None is 1 or 0."""
+    if weight is not None and bias is not None:
+        return torch.addcmul(per_channel(bias, x_hat), x_hat, per_channel(weight, x_hat))
     y = x_hat if weight is None else x_hat * per_channel(weight, x_hat)
     return y if bias is None else y + per_channel(bias, x_hat)
 
@@ -139,7 +141,8 @@ def instance_norm(
     if running_var is not None:
         centred = x - x.mean(dims, keepdim=True)
         update_running(running_var, centred.square().mean([0, *dims]) * (pixels / (pixels - 1)), momentum)
-    return affine(standardize(x, dims, eps), weight, bias).to(input.dtype)
+    x_hat = standardized_rows(x.reshape(-1, pixels), eps).reshape(shape) if x.numel() else x
+    return affine(x_hat, weight, bias).to(input.dtype)
 
 
 @checked

@@ -1,4 +1,4 @@
-"""Layer norm and RMS norm: over the features of each sample, so that no sample depends on the batch."""
+"""Layer norm: over the features of each sample, so that no sample depends on the batch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,8 +10,6 @@ from .._check import (
     checked,
     refusal,
     require,
-    require_broadcast,
-    require_dims,
     require_floating,
     require_same_shape,
     require_sizes,
@@ -213,59 +211,13 @@ class LayerNormFunction(torch.autograd.Function):
         return dy if db is None else dy + db, dx.mean(-1, keepdim=True), d_inv_std
 
 
-@checked
-def rms_norm(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
-) -> Tensor:
-    """Divide by the root mean square over the last axes; nothing is subtracted.
-
-        y = weight * x / sqrt(mean(x**2) + eps)
-
-    Args:
-        input: (*, *normalized_shape), floating-point; half precision is computed in float32.
-        normalized_shape: sizes of the last axes. weight: of that shape, or None for 1.
-        eps: >= 0; None: the smallest step at 1 of the dtype that is computed in, as torch's.
-
-    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467, eq. 4.
-    Differs from the paper: eps.
-    Same numbers as torch.nn.functional.rms_norm (test_conformance.py).
-
-    >>> rms_norm(torch.tensor([3.0, 4.0]), [2], eps=3.5)   # mean square 12.5, sqrt(12.5 + 3.5) = 4
-    tensor([0.7500, 1.0000])
-    """
-    shape = check_shapes("rms_norm", input, normalized_shape, weight=weight)
-    x = widened(input)
-    assert x is not None
-    dims = list(range(-len(shape), 0))
-    eps = torch.finfo(x.dtype).eps if eps is None else eps
-    y = x * torch.rsqrt((x * x).mean(dims, keepdim=True) + eps)
-    y = y if weight is None else y * weight
-    return y.to(input.dtype if weight is None else torch.promote_types(input.dtype, weight.dtype))
-
-
-@checked
-def rms_norm_backward(
-    grad: Tensor, x: Tensor, inv_rms: Tensor, weight: Tensor, dims: Sequence[int] = (-1,)
-) -> tuple[Tensor, Tensor]:
-    """The derivatives of RMS norm: (grad_input, grad_weight). One term less than layer norm: no mean.
-
-        x_hat       = x * inv_rms                      inv_rms = 1 / sqrt(mean(x**2) + eps)
-        grad_weight = sum(grad * x_hat)                over the samples
-        grad_x_hat  = grad * weight
-        grad_input  = inv_rms * (grad_x_hat - x_hat * mean(grad_x_hat * x_hat))
-
-    Args: grad, x: (*, *dims); inv_rms: of size 1 on `dims`, the axes of the features; weight: of their sizes.
-    """
-    where = "rms_norm_backward"
-    require_floating(where, grad=grad, x=x, inv_rms=inv_rms, weight=weight)
-    require_same_shape(where, grad=grad, x=x)
-    require_dims(where, x, dims)
-    require_broadcast(where, x.shape, inv_rms=inv_rms, weight=weight)
-    x_hat = x * inv_rms
-    samples = list(range(x.dim() - weight.dim()))
-    g = grad * weight
-    grad_input = inv_rms * (g - x_hat * (g * x_hat).mean(list(dims), keepdim=True))
-    return grad_input, (grad * x_hat).sum(samples)
+def standardized_rows(rows: Tensor, eps: float) -> Tensor:
+    """`standardize` of each row of a matrix, with the hand-derived backward pass: what group and instance norm do."""
+    if torch.compiler.is_compiling():
+        return standardize(rows, [-1], eps)
+    n = rows.shape[1]
+    y: Tensor = LayerNormFunction.apply(rows, rows.new_ones(n), rows.new_zeros(n), eps)[0]
+    return y
 
 
 class LayerNorm(nn.Module):
@@ -310,46 +262,6 @@ class LayerNorm(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """See `layer_norm`."""
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        """The arguments, as torch shows them."""
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
-
-
-class RMSNorm(nn.Module):
-    """`rms_norm` with a weight; names as torch's.
-
-    Args: normalized_shape, a size or sizes of the last axes; eps >= 0 or None; elementwise_affine: learn a weight.
-    """
-
-    weight: nn.Parameter | None
-
-    @checked
-    def __init__(
-        self,
-        normalized_shape: int | Sequence[int],
-        eps: float | None = None,
-        elementwise_affine: bool = True,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        sizes = [normalized_shape] if isinstance(normalized_shape, int) else normalized_shape
-        shape = tuple(require_sizes("RMSNorm", "normalized_shape", sizes))
-        require(eps is None or eps >= 0, "RMSNorm", "eps", "None or >= 0", eps)
-        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
-        weight = nn.Parameter(torch.ones(shape, device=device, dtype=dtype)) if elementwise_affine else None
-        self.register_parameter("weight", weight)
-
-    def reset_parameters(self) -> None:
-        """Weight 1."""
-        if self.weight is not None:
-            with torch.no_grad():
-                self.weight.fill_(1)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """See `rms_norm`."""
-        return rms_norm(input, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         """The arguments, as torch shows them."""
