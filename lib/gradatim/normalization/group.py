@@ -40,7 +40,7 @@ def group_norm(
 
     >>> x = torch.tensor([[1.0, 3.0, 10.0, 30.0]])                    # two groups of two channels
     >>> group_norm(x, 2, eps=0.0)
-    tensor([[-1.,  1., -1.,  1.]])
+    tensor([[-1.0000,  1.0000, -1.0000,  1.0000]])
     """
     where = "group_norm"
     require_floating(where, input=input)
@@ -111,8 +111,8 @@ def instance_norm(
     Same numbers as torch.nn.functional.instance_norm (test_conformance.py).
 
     >>> instance_norm(torch.tensor([[[1.0, 3.0], [10.0, 30.0]]]), eps=0.0)
-    tensor([[[-1.,  1.],
-             [-1.,  1.]]])
+    tensor([[[-1.0000,  1.0000],
+             [-1.0000,  1.0000]]])
     """
     where = "instance_norm"
     require_floating(where, input=input)

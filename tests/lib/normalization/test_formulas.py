@@ -10,7 +10,7 @@ import torch
 from torch.autograd import gradcheck
 
 import gradatim.normalization as ours
-from gradatim.normalization import batch, layer
+from gradatim.normalization import batch, layer, rms
 from gradatim.normalization.batch import BatchNormFunction
 from gradatim.normalization.layer import LayerNormFunction
 
@@ -76,6 +76,7 @@ def test_intermediate_outputs_of_the_functions_have_right_derivatives():
     assert gradcheck(lambda x, w, b: BatchNormFunction.apply(x, w, b, 0.1)[1::2], (x, w, b))
     w, b = draw(3).requires_grad_(), draw(3).requires_grad_()
     assert gradcheck(lambda x, w, b: LayerNormFunction.apply(x, w, b, 0.1)[1:], (x, w, b))
+    assert gradcheck(lambda x, w: rms.RMSNormFunction.apply(x, w, 0.1)[1], (x, w))
 
 
 @pytest.mark.parametrize("dims", [[0], [1], [0, 2], [1, 2]], ids=str)
@@ -224,22 +225,18 @@ def test_block_by_block_equals_all_at_once(monkeypatch, shape):
         y, x_hat, mean, var = batch.batch_norm_in_place(x, w.view(channels), b.view(channels), 0.1)
         backward = ours.batch_norm_backward_in_place(upstream, x_hat, (var + 0.1).rsqrt(), w.view(channels))
         z, m, s = layer.layer_norm_in_place(rows, w, b, 0.1)
-        return (
-            y,
-            mean,
-            var,
-            *backward,
-            z,
-            m,
-            s,
-            *ours.layer_norm_backward_in_place(upstream_rows, rows, m, s, w),
-        )
+        of_layer = z, *ours.layer_norm_backward_in_place(upstream_rows, rows, m, s, w)
+        v, r = rms.rms_norm_in_place(rows, w, 0.1)
+        of_rms = v, *rms.rms_norm_backward_in_place(upstream_rows, rows, r, w)
+        return *of_layer, *of_rms, y, mean, var, *backward
 
     at_once = everything()
     monkeypatch.setitem(batch.blocks.__globals__, "BLOCK", 64)
     torch.testing.assert_close(everything(), at_once, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(at_once[0], ours.batch_norm(x, None, None, w, b, training=True, eps=0.1))
-    torch.testing.assert_close(at_once[6], ours.layer_norm(rows, [6], w, b, eps=0.1))
+    written_out = rms.rms_norm_backward(upstream_rows, rows, rms.rms_norm_in_place(rows, w, 0.1)[1], w)
+    torch.testing.assert_close(at_once[0], ours.layer_norm(rows, [6], w, b, eps=0.1))
+    torch.testing.assert_close(at_once[4], ours.rms_norm(rows, [6], w, eps=0.1))
+    torch.testing.assert_close(at_once[5:7], written_out)
 
 
 def test_weight_of_another_dtype_is_refused():
