@@ -229,59 +229,60 @@ def depth_schedule(p: float, layers: int) -> list[float]:
 
 
 class DropoutModule(nn.Module):
-    """A function (input, p, training, generator=) as a module, switched off by eval()."""
+    """A function (input, p, training, inplace, generator=) as a module, switched off by eval()."""
 
     function: Callable[..., Tensor]
 
     @checked
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None) -> None:
         super().__init__()
         words = f"dropout probability has to be between 0 and 1, but got {p}"
         require(0 <= p <= 1, type(self).__name__, "p", "in [0, 1], the probability to drop", p, words)
-        self.p, self.generator = p, generator
+        self.p, self.inplace, self.generator = p, inplace, generator
 
     def forward(self, input: Tensor) -> Tensor:
         """Noise in training, the identity in evaluation."""
         function: Any = type(self).function
-        return function(input, self.p, self.training, generator=self.generator)  # type: ignore[no-any-return]
+        y: Tensor = function(input, self.p, self.training, self.inplace, generator=self.generator)
+        return y
 
     def extra_repr(self) -> str:
-        """The probability, as torch shows it."""
-        return f"p={self.p}"
+        """The settings, as torch shows them."""
+        return f"p={self.p}, inplace={self.inplace}"
 
 
 class Dropout(DropoutModule):
-    """`dropout` as a module. Args: p; generator."""
+    """`dropout` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(dropout)
 
 
 class Dropout1d(DropoutModule):
-    """`dropout1d` as a module. Args: p; generator."""
+    """`dropout1d` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(dropout1d)
 
 
 class Dropout2d(DropoutModule):
-    """`dropout2d` as a module. Args: p; generator."""
+    """`dropout2d` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(dropout2d)
 
 
 class Dropout3d(DropoutModule):
-    """`dropout3d` as a module. Args: p; generator."""
+    """`dropout3d` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(dropout3d)
 
 
 class AlphaDropout(DropoutModule):
-    """`alpha_dropout` as a module. Args: p; generator."""
+    """`alpha_dropout` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(alpha_dropout)
 
 
 class FeatureAlphaDropout(DropoutModule):
-    """`feature_alpha_dropout` as a module. Args: p; generator."""
+    """`feature_alpha_dropout` as a module. Args: p; inplace; generator."""
 
     function = staticmethod(feature_alpha_dropout)
 
@@ -290,6 +291,18 @@ class DropPath(DropoutModule):
     """`drop_path` as a module. Args: p; generator."""
 
     function = staticmethod(drop_path)
+
+    @checked
+    def __init__(self, p: float = 0.0, *, generator: Generator | None = None) -> None:
+        super().__init__(p, generator=generator)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Whole samples dropped in training, the identity in evaluation."""
+        return drop_path(input, self.p, self.training, generator=self.generator)
+
+    def extra_repr(self) -> str:
+        """The probability."""
+        return f"p={self.p}"
 
 
 @torch.no_grad()

@@ -192,3 +192,11 @@ def test_bad_arguments_are_named():
         ours.dropout1d(torch.ones(3))
     with pytest.warns(UserWarning, match="dropout3d: input should have 4 or 5 dimensions, got 3"):
         ours.dropout3d(torch.ones(2, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["Dropout", "Dropout2d", "AlphaDropout"])
+def test_inplace_module_changes_its_input(name):
+    x = torch.ones(2, 50, 3, 3)
+    y = getattr(ours, name)(0.5, inplace=True)(x)
+    assert y is x
+    assert not torch.equal(x, torch.ones_like(x))
