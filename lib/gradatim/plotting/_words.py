@@ -1,7 +1,8 @@
 """What a figure says in words and in a table, made from the same numbers as the figure."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -31,10 +32,25 @@ def spoken(value: float, scale: float = 0.0) -> str:
 
 def as_floats(where: str, name: str, values: Any) -> list[float]:
     """Plain floats from a tensor, an array or a sequence of numbers."""
-    rows = values.tolist() if hasattr(values, "tolist") else list(values)
+    listed = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+    rows: Any = values.tolist() if hasattr(values, "tolist") else list(values) if listed else None
+    rows = rows if isinstance(rows, list) else [None]
     require(all(isinstance(v, int | float) for v in rows), where, name, "one-dimensional numbers", values)
     require(len(rows) > 0, where, name, "not empty", values)
     return [float(v) for v in rows]
+
+
+def check_frame(
+    where: str, name: str, height: float, y_limits: tuple[float, float] | None, x: Sequence[float]
+) -> None:
+    """Refuse what no chart can be drawn from, before anything is drawn."""
+    require(re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None, where, "name", "words joined by '-'", name)
+    require(0 < height <= 30, where, "height", "in (0, 30] inches", height)
+    require(all(map(math.isfinite, x)), where, "x", "finite", list(x))
+    if y_limits is not None:
+        pair = as_floats(where, "y_limits", y_limits)
+        ok = len(pair) == 2 and all(map(math.isfinite, pair)) and pair[0] != pair[1]
+        require(ok, where, "y_limits", "two different finite numbers", y_limits)
 
 
 def describe_series(label: str, x: Sequence[float], y: Sequence[float]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gradatim._check import require
+from gradatim._check import checked, require
 from gradatim.plotting._look import LIGHT, MARKERS, RC, TEXT, WIDTH, style
-from gradatim.plotting._words import as_floats, describe_series, mean_and_sd, series_rows, spoken
+from gradatim.plotting._words import as_floats, check_frame, describe_series, mean_and_sd, series_rows, spoken
 from gradatim.plotting.figure import Html, figure
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def legend_below(drawing: "Figure", axes: "Axes") -> None:
         drawing.legend(loc="outside lower center", ncols=max(1, min(3, 58 // widest)))
 
 
+@checked
 def line_chart(
     x: Numbers,
     series: Mapping[str, Numbers],
@@ -62,6 +63,8 @@ def line_chart(
     require(1 <= len(lines) <= len(LIGHT), "line_chart", "series", f"1 to {len(LIGHT)} lines", list(lines))
     for label, y in lines.items():
         require(len(y) == len(x), "line_chart", label, f"of length {len(x)} like x", len(y))
+    check_frame("line_chart", name, height, y_limits, x)
+    edges = {label: check_band(label, band, lines) for label, band in (bands or {}).items()}
     with matplotlib.rc_context(RC):
         drawing, axes = new_axes(height)
         if diagonal:
@@ -69,8 +72,8 @@ def line_chart(
         for k, (label, y) in enumerate(lines.items()):
             marker = MARKERS[k] if markers else None
             axes.plot(x, y, label=label, marker=marker, **style(k))
-            if bands and label in bands:
-                low, high = (as_floats("line_chart", "bands", edge) for edge in bands[label])
+            if label in edges:
+                low, high = edges[label]
                 axes.fill_between(x, low, high, color=LIGHT[k], alpha=0.2, linewidth=0)
         axes.set(xlabel=x_label, ylabel=y_label)
         if log_x:
@@ -86,6 +89,26 @@ def line_chart(
     return figure(drawing, name=name, alt=alt, caption=caption, header=[x_label, *lines], rows=rows)
 
 
+def check_band(
+    label: str, band: tuple[Numbers, Numbers], lines: Mapping[str, list[float]]
+) -> list[list[float]]:
+    """The low and the high edge of a band around one of the lines."""
+    require(label in lines, "line_chart", "bands", f"around one of {list(lines)}", label)
+    pair = isinstance(band, tuple | list) and len(band) == 2
+    require(pair, "line_chart", "bands", "a pair (low, high) for each line", band)
+    edges = [as_floats("line_chart", "bands", edge) for edge in band]
+    length = len(lines[label])
+    require(
+        all(len(e) == length for e in edges),
+        "line_chart",
+        "bands",
+        f"of length {length}",
+        list(map(len, edges)),
+    )
+    return edges
+
+
+@checked
 def dot_chart(
     groups: Mapping[str, Numbers],
     *,
@@ -105,6 +128,9 @@ def dot_chart(
     import matplotlib
 
     values = {label: as_floats("dot_chart", label, group) for label, group in groups.items()}
+    require(len(values) > 0, "dot_chart", "groups", "at least one group", list(values))
+    require(1 <= styles <= len(LIGHT), "dot_chart", "styles", f"in [1, {len(LIGHT)}]", styles)
+    check_frame("dot_chart", name, 1.0, None, ())
     with matplotlib.rc_context(RC):
         drawing, axes = new_axes(0.9 + 0.42 * len(values))
         for k, group in enumerate(values.values()):

@@ -1,12 +1,12 @@
 """A figure as a page shows it: the drawing, its words for a screen reader, its caption and its data."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from gradatim._check import require
+from gradatim._check import checked, require, require_type
 from gradatim.plotting._inline import inline_svg
 from gradatim.plotting._words import Row, html_table
 
@@ -28,6 +28,7 @@ class Html:
         return self.text
 
 
+@checked
 def figure(
     drawing: "Figure",
     *,
@@ -69,6 +70,7 @@ def figure(
     return Html("".join(parts), f"[figure {name}: {alt}]")
 
 
+@checked
 def table(columns: Mapping[str, Sequence[object]], *, caption: str) -> Html:
     """A table of results. Floats are shown to three significant digits.
 
@@ -76,6 +78,8 @@ def table(columns: Mapping[str, Sequence[object]], *, caption: str) -> Html:
         columns: heading -> cells; the first column heads the rows. Columns have equal lengths.
         caption: what the table shows.
     """
+    sized = all(isinstance(cells, Sized) and not isinstance(cells, str) for cells in columns.values())
+    require_type(sized, "table", "columns", "sequences of cells", dict(columns))
     lengths = {len(cells) for cells in columns.values()}
     require(len(lengths) == 1, "table", "columns", "of equal length", {k: len(v) for k, v in columns.items()})
     cells = [column.tolist() if hasattr(column, "tolist") else list(column) for column in columns.values()]

@@ -6,9 +6,9 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from gradatim._check import require
+from gradatim._check import checked, require
 from gradatim.plotting._look import LIGHT, RC, style
-from gradatim.plotting._words import as_floats, describe_series, sampled, spoken
+from gradatim.plotting._words import as_floats, check_frame, describe_series, sampled, spoken
 from gradatim.plotting.charts import Numbers, legend_below, new_axes
 from gradatim.plotting.figure import Html, figure
 
@@ -22,6 +22,7 @@ def _path(axes: "Axes", height: float, x: Numbers, y: Numbers) -> str:
     return "M" + "L".join(f"{px:.1f} {height - py:.1f}" for px, py in points)
 
 
+@checked
 def moving_chart(
     x: Numbers,
     frames: Mapping[float, Mapping[str, Numbers]],
@@ -47,14 +48,22 @@ def moving_chart(
     """
     import matplotlib
 
-    x = as_floats("moving_chart", "x", x)
+    where = "moving_chart"
+    x = as_floats(where, "x", x)
     positions = list(frames)
+    require(len(positions) > 0, where, "frames", "at least one frame", positions)
+    as_floats(where, "frames' positions", positions)
+    require(all(isinstance(f, Mapping) for f in frames.values()), where, "frames", "mappings", dict(frames))
+    require(0 <= start < len(positions), where, "start", f"in [0, {len(positions) - 1}]", start)
     labels = list(frames[positions[0]])
     lines = {p: {k: as_floats("moving_chart", k, y) for k, y in frame.items()} for p, frame in frames.items()}
     require(
         all(list(f) == labels for f in lines.values()), "moving_chart", "frames", "alike in labels", labels
     )
     require(len(labels) <= len(LIGHT), "moving_chart", "frames", f"at most {len(LIGHT)} lines", labels)
+    lengths = {len(y) for frame in lines.values() for y in frame.values()}
+    require(lengths == {len(x)}, where, "frames", f"of length {len(x)} like x", sorted(lengths))
+    check_frame(where, name, height, y_limits, x)
     with matplotlib.rc_context(RC):
         drawing, axes = new_axes(height)
         for k, (label, y) in enumerate(lines[positions[start]].items()):

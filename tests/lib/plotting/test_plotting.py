@@ -5,6 +5,7 @@ import math
 import re
 import xml.etree.ElementTree as ET
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -226,7 +227,7 @@ def test_table_shows_its_cells_and_scrolls_by_keyboard():
 def test_charts_refuse_what_they_cannot_show():
     with pytest.raises(ValueError, match=r"line_chart: y must be of length 2 like x, got 3"):
         line_chart([0, 1], {"y": [1, 2, 3]}, name="n", caption="c", x_label="x", y_label="y")
-    with pytest.raises(ValueError, match=r"figure: name must be words joined by '-', got 'a b'"):
+    with pytest.raises(ValueError, match=r"line_chart: name must be words joined by '-', got 'a b'"):
         parabola("a b")
     with pytest.raises(ValueError, match=r"table: columns must be of equal length"):
         table({"a": [1], "b": [1, 2]}, caption="c")
@@ -248,3 +249,40 @@ def test_the_package_imports_without_matplotlib():
 
     code = "import sys; sys.modules['matplotlib'] = None; import gradatim.plotting; print('ok')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "ok\n"
+
+
+LINE = {"x": [0, 1], "series": {"a": [0, 1]}, "name": "n", "caption": "c", "x_label": "x", "y_label": "y"}
+MOVING = {
+    **{name: LINE[name] for name in ("x", "name", "caption", "x_label", "y_label")},
+    **{"frames": {0: {"a": [0, 1]}}, "slider_label": "k", "say": str, "y_limits": (0, 1)},
+}
+DOTS = {"groups": {"a": [1, 2]}, "name": "n", "caption": "c", "x_label": "x"}
+
+
+@pytest.mark.parametrize(
+    ("chart", "right", "wrong"),
+    [
+        *((line_chart, LINE, w) for w in ({"x": 3}, {"x": [0, math.nan]}, {"series": [1]}, {"name": 3})),
+        *((line_chart, LINE, w) for w in ({"height": -1}, {"y_limits": (0, math.nan)}, {"y_limits": (1,)})),
+        *((line_chart, LINE, w) for w in ({"bands": {"b": ([0, 0], [1, 1])}}, {"bands": {"a": ([0], [1])}})),
+        *(
+            (moving_chart, MOVING, w)
+            for w in ({"frames": {}}, {"frames": {"k": {"a": [0, 1]}}}, {"start": 1})
+        ),
+        *(
+            (moving_chart, MOVING, w)
+            for w in ({"frames": {0: {"a": [0]}}}, {"frames": {0: 3}}, {"say": None})
+        ),
+        *((dot_chart, DOTS, w) for w in ({"groups": {}}, {"groups": {"a": None}}, {"styles": 0})),
+        *(
+            (table, {"columns": {"a": [1]}, "caption": "c"}, w)
+            for w in ({"columns": {"a": "text"}}, {"caption": 3})
+        ),
+    ],
+)
+def test_wrong_argument_is_named_before_anything_is_drawn(chart, right, wrong):
+    chart(**right)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        chart(**{**right, **wrong})
+    assert re.fullmatch(rf"{chart.__name__}: [^\n]+ must [^\n]+, got [^\n]*", str(caught.value))
+    assert plt.get_fignums() == []
