@@ -82,7 +82,8 @@ def test_pinball_gradient(student, inputs):
             dim=1
         ) < 1e-6  # a kink within the step: leave it to the formula
         exact = (c.unsqueeze(1) > y).double().mean(dim=1) - tau
-        assert_close(got, exact, what="the gradient")
+        # a count of samples times a float is float32 in torch: cancelled to near 0, its 7 digits are fewer
+        assert_close(got, exact, what="the gradient", rtol=1e-5, atol=1e-6)
         measured = torch.where(near, exact, torch.tensor(slopes).double())
         assert_close(got, measured, what="the gradient against finite differences", rtol=1e-5, atol=1e-6)
     for outside, slope in [(100.0, 0.7), (-100.0, -0.3)]:
