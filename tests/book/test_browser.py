@@ -18,7 +18,10 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parents[2]
 API = sorted(f"api/{page.stem}" for page in (ROOT / "book" / "api").glob("*.rst"))
-PAGES = ("index", "losses", "notation", "glossary", "bibliography", "exercises/losses", *API)
+PAGES = (
+    "index", "losses", "notation", "instructors", "glossary", "bibliography", "benchmarks", "exercises/losses",
+    "../genindex", *API,
+)  # fmt: skip
 PHONE, DESKTOP = 375, 1280
 
 
