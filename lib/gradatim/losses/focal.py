@@ -9,6 +9,41 @@ from ._arguments import check_floating, check_reduction, reduce_loss, widen
 from .classification import check_class_indices, pick_class
 
 
+def _focal_formula(z: Tensor, t: Tensor, gamma: float, w_1: float, w_0: float) -> Tensor:
+    log_p = F.logsigmoid(z)  # log(p): finite for every finite logit
+    log_q = log_p - z  # log(1 - p)
+    positive = -w_1 * torch.exp(gamma * log_q) * log_p  # -(1 - p)**gamma * log(p)
+    negative = -w_0 * torch.exp(gamma * log_p) * log_q  # -p**gamma * log(1 - p)
+    return t * positive + (1 - t) * negative
+
+
+class _FocalLossWithSlope(torch.autograd.Function):
+    """The same with its derivative, computed along with it and kept alone.
+
+        t = 1:   w_1 * (1 - p)**gamma * (gamma * p * log(p) - (1 - p))
+        t = 0:   w_0 * p**gamma * (p - gamma * (1 - p) * log(1 - p))
+
+    A compiler fuses loss and derivative into one pass, and the backward pass is a product. Run without one, the
+    many passes cost more than autograd's.
+    """
+
+    @staticmethod
+    def forward(ctx, z: Tensor, t: Tensor, gamma: float, w_1: float, w_0: float) -> Tensor:  # type: ignore[no-untyped-def]
+        log_p = F.logsigmoid(z)
+        log_q = log_p - z
+        e = torch.exp(-z.abs())  # p and q from one exponential, which log_p needs too
+        p, q = torch.where(z >= 0, 1, e) / (1 + e), torch.where(z >= 0, e, 1) / (1 + e)
+        up = w_1 * torch.exp(gamma * log_q) * (gamma * p * log_p - q)
+        down = w_0 * torch.exp(gamma * log_p) * (p - gamma * q * log_q)
+        ctx.save_for_backward(t * up + (1 - t) * down)
+        return _focal_formula(z, t, gamma, w_1, w_0)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[no-untyped-def]
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None, None, None, None
+
+
 @checked(boolean=("target",))
 def focal_loss(
     logits: Tensor,
@@ -61,13 +96,11 @@ def focal_loss(
     z = widen(logits)
     t = target.to(z.dtype)
     check_values(where, "target", t, 0, 1)
-    log_p = F.logsigmoid(z)  # log(p): finite for every finite logit
-    log_q = log_p - z  # log(1 - p)
-    positive = -torch.exp(gamma * log_q) * log_p  # -(1 - p)**gamma * log(p)
-    negative = -torch.exp(gamma * log_p) * log_q  # -p**gamma * log(1 - p)
-    if alpha is not None:
-        positive, negative = alpha * positive, (1 - alpha) * negative
-    loss = t * positive + (1 - t) * negative
+    weights = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    if torch.compiler.is_compiling() and not t.requires_grad:
+        loss: Tensor = _FocalLossWithSlope.apply(z, t, gamma, *weights)  # type: ignore[no-untyped-call]
+    else:
+        loss = _focal_formula(z, t, gamma, *weights)
     return reduce_loss(loss, reduction, logits.dtype)
 
 
@@ -86,8 +119,8 @@ def multiclass_focal_loss(
 
         loss = -alpha[y] * (1 - p_t)**gamma * log(p_t)
 
-    log(1 - p_t) is the log-sum-exp of the other classes' log-probabilities: 1 - p_t itself would lose all its
-    digits where the network is sure.
+    p_t is the sigmoid of the class's log-odds, z_y - log(sum over i != y of exp(z_i)). So is 1 - p_t, of minus that:
+    1 - p_t itself would lose all its digits where the network is sure.
 
     Args:
         logits: shape (C), (N, C) or (N, C, d1, ...) with C >= 2, floating; any real numbers.
@@ -125,9 +158,9 @@ def multiclass_focal_loss(
     unbatched = logits.dim() == 1
     z, y = (logits.unsqueeze(0), target.unsqueeze(0)) if unbatched else (logits, target)
     z, y = widen(z), y.long()
-    log_p = F.log_softmax(z, dim=1)
-    log_p_t = pick_class(where, log_p, y)
-    log_q_t = log_p.scatter(1, y.unsqueeze(1), -torch.inf).logsumexp(dim=1)  # log(1 - p_t)
+    z_y = pick_class(where, z, y)
+    log_odds = z_y - z.scatter(1, y.unsqueeze(1), -torch.inf).logsumexp(dim=1)  # p_t = sigmoid(log_odds)
+    log_p_t, log_q_t = F.logsigmoid(log_odds), F.logsigmoid(-log_odds)
     loss = -torch.exp(gamma * log_q_t) * log_p_t  # -(1 - p_t)**gamma * log(p_t)
     if alpha is not None:
         loss = widen(alpha)[y] * loss

@@ -16,6 +16,7 @@ from gradatim.losses import (
     multilabel_soft_margin_loss,
 )
 from gradatim.losses.binary import _binary_cross_entropy_formula
+from gradatim.losses.focal import _focal_formula, _FocalLossWithSlope
 
 Z = torch.linspace(-6, 6, 25, dtype=torch.float64)
 P = Z.sigmoid()
@@ -201,3 +202,16 @@ def test_multiclass_focal_gradient_is_finite_where_p_t_is_one(gamma):
 def test_refused_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(torch.zeros(3))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+def test_slope_that_a_compiler_uses_is_the_derivative(gamma):
+    z = torch.tensor([-800.0, -3.0, 0.0, 0.7, 40.0, 800.0], dtype=torch.float64).repeat(3).requires_grad_()
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64).repeat_interleave(6)
+    upstream = torch.linspace(-1, 2, 18, dtype=torch.float64)
+    with_slope = _FocalLossWithSlope.apply(z, t, gamma, 0.3, 0.7)
+    formula = _focal_formula(z, t, gamma, 0.3, 0.7)
+    assert torch.equal(with_slope, formula)
+    (expected,) = torch.autograd.grad(formula, z, upstream)
+    (got,) = torch.autograd.grad(with_slope, z, upstream)
+    assert_close(got, expected, rtol=1e-12, atol=1e-300)
