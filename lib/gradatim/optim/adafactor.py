@@ -10,6 +10,7 @@ from .._check import require, require_type
 from ._formula import FormulaOptimizer, Group, keeps_float32
 from ._ops import Ops
 from ._options import check_lr, check_not_negative, check_number
+from .bias import computed_once
 
 
 def root_mean_square(x: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ def adafactor_direction(
     >>> [[round(x, 5) for x in row] for row in u.tolist()]                # so V = g * g and u = sign(g)
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    w = t**beta2_decay
+    w = computed_once(t**beta2_decay)
     if g.dim() > 1:
         r, c = v
         r = (1 - w) * r + w * (g * g).mean(dim=-1, keepdim=True)

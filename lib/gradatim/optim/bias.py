@@ -26,6 +26,15 @@ def bias_correction(beta: Any, t: Any) -> Any:
     0.875
     """
     if isinstance(t, Tensor) and not isinstance(beta, Tensor) and beta > 0:
-        # A compiler repeats this for every entry of the parameter, where expm1 is also much cheaper than a power.
-        return -torch.expm1(t * math.log(beta))
+        return computed_once(-torch.expm1(t * math.log(beta)))
     return 1 - beta**t
+
+
+def computed_once(x: Any) -> Any:
+    """`x`; of a tensor (), where a step is compiled, a buffer of its own.
+
+    The compiler would put the transcendental function that made a scalar into the loop over the parameter's entries,
+    where it costs more than all the rest of the step. It does not look through `as_strided`.
+    """
+    scalar = isinstance(x, Tensor) and x.dim() == 0
+    return x.as_strided((), ()) if scalar and torch.compiler.is_compiling() else x

@@ -10,7 +10,7 @@ from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group, scalar_dtype
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
-from .bias import bias_correction
+from .bias import bias_correction, computed_once
 
 
 def nadam_momentum(t: Any, *, beta1: float, momentum_decay: float) -> Any:
@@ -24,7 +24,7 @@ def nadam_momentum(t: Any, *, beta1: float, momentum_decay: float) -> Any:
     >>> nadam_momentum(1, beta1=0.5, momentum_decay=0.0)
     0.25
     """
-    return beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))
+    return computed_once(beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay)))
 
 
 @checked

@@ -10,7 +10,7 @@ from ._decay import l2_gradient, l2_gradient_of
 from ._formula import FormulaOptimizer, Group
 from ._ops import Ops
 from ._options import check_betas, check_lr, check_not_negative
-from .bias import bias_correction
+from .bias import bias_correction, computed_once
 
 
 def radam_rectification(t: Any, *, beta2: float) -> tuple[Any, Any]:
@@ -38,7 +38,8 @@ def radam_rectification(t: Any, *, beta2: float) -> tuple[Any, Any]:
     rho = rho_inf - 2 * t * (1 - c) / c
     if not isinstance(rho, Tensor) and rho <= 4:
         return rho, 0.0
-    return rho, ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+    r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+    return rho, computed_once(r)
 
 
 @checked
