@@ -20,6 +20,8 @@ from torch import Generator, Tensor
 
 from gradatim.data import Dataset, load_mnist
 from gradatim.models import MLP, count_parameters
+from gradatim.optim import Adam
+from gradatim.schedulers import OneCycleLR
 from gradatim.training import EMA, Batches, Callback, Trainer, seed_everything
 
 PUBLISHED_LOSS, PUBLISHED_ACCURACY = 0.0789, 0.9768
@@ -90,12 +92,12 @@ def run(recipe: Recipe, train: Dataset, test: Dataset, seed: int) -> tuple[float
     """Train once: test loss (nats), test accuracy, seconds of training, seconds to the published accuracy."""
     seed_everything(seed)
     model = MLP([784, 128, 10]).to(train.x.device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr, foreach=False, fused=True)
+    optimizer = Adam(model.parameters(), lr=recipe.lr, foreach=False, fused=True)
     batches = Batches(train.x, train.y, recipe.batch_size, seed=seed, transform=recipe.augment)
     steps = recipe.epochs * len(batches)
     scheduler = None
     if recipe.one_cycle:  # making one already changes the optimizer's learning rate
-        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
+        scheduler = OneCycleLR(optimizer, recipe.lr, total_steps=steps)
     clock = Clock(train.x.device)
     trainer = Trainer(
         model,
