@@ -135,11 +135,13 @@ def test_every_arrival_is_logged_once(course):
         (["grade", "."], "no submission found; expected submitted/<student>/<assignment>/<notebook>.ipynb"),
         (["release", "no_such"], "assignment must be one of toy, got 'no_such'"),
         (["check", "no.ipynb"], "autograder: no such file or directory: no.ipynb"),
+        (["sample", "a-file"], "autograder: a-file: it cannot be written or read there: file exists"),
     ],
 )
 def test_bad_input_gives_one_sentence(arguments, sentence, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("GRADATIM_COURSE", str(TOY))
     monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()
     assert sentence in error

@@ -190,6 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as err:
         print(f"autograder: no such file or directory: {err.filename}", file=sys.stderr)
         return 2
+    except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as err:
+        reason = (err.strerror or "cannot be used").lower()
+        print(f"autograder: {err.filename}: it cannot be written or read there: {reason}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(
             "\nautograder: interrupted; nothing is lost, run the same command again to go on", file=sys.stderr
