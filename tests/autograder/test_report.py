@@ -56,7 +56,19 @@ def test_misconceptions_are_counted_and_linked():
     assert report.misconceptions[0]["count"] == 2
     text = report_html(report, book="../book/")
     assert "The exponential is taken first." in text
+    assert ">Toy: stable</a>" in text
     assert 'href="../book/toy.html#stable"' in text
+    assert "<td>Beta</td>" in text
+
+
+def test_an_exercise_marked_by_hand_is_not_called_unsolved():
+    by_hand = [
+        (file, replace(verdict, exercises=(*verdict.exercises[:1], exercise("beta", 0, "manual"))))
+        for file, verdict in CLASS
+    ]
+    text = report_html(assignment_report("toy", by_hand))
+    assert "Beta: by hand" in text
+    assert ">0%<" not in text
 
 
 def test_failures_suspicions_and_repairs_are_listed_with_evidence():

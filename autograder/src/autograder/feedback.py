@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .ingest import SECRET, TIMESTAMP, SubmittedFile, read_beside
 from .outputs import clean_text
-from .page import escape, highlight, link, outputs_html, page
+from .page import escape, highlight, outputs_html, page, section_link
 from .store import write_soon, write_whole
 from .verdict import CellOutcome, ExerciseVerdict, SubmissionVerdict, TestVerdict
 
@@ -112,7 +112,7 @@ def _exercise(exercise: ExerciseVerdict, verdict: SubmissionVerdict, book: str, 
     if exercise.tests:
         parts.append("<ul>" + "".join(_test(t, book) for t in exercise.tests) + "</ul>")
     if exercise.section and exercise.status not in ("passed", "manual"):
-        parts.append(f"<p>In the book: {_section(exercise.section, book)}</p>")
+        parts.append(f"<p>In the book: {section_link(exercise.section, book)}</p>")
     parts.append(_answer(exercise, verdict))
     return "".join(parts) + "</section>"
 
@@ -124,7 +124,7 @@ def _diagnosis(exercise: ExerciseVerdict, book: str) -> str:
     sure = "Your code behaves exactly like" if found.certain else "Your code behaves much like"
     return (
         f"<div class=note role=note><strong>A likely cause.</strong> {sure} one with this mistake: "
-        f"{escape(found.misconception)} {_section(found.section, book, 'Read about it in the book')}</div>"
+        f"{escape(found.misconception)} {section_link(found.section, book, 'Read about it in the book')}</div>"
     )
 
 
@@ -133,21 +133,12 @@ def _test(test: TestVerdict, book: str) -> str:
     passed = test.status == "passed"
     more = "" if passed else f"<br><span class=dim>{escape(test.message or words)}</span>"
     hint = "" if passed or not test.hint else f"<br>Hint: {escape(test.hint)}"
-    where = "" if passed or not test.section else f" {_section(test.section, book)}"
+    where = "" if passed or not test.section else f" {section_link(test.section, book)}"
     return (
         f"<li><span class={kind}><span aria-hidden=true>{mark}</span> "
         f"{'Holds' if passed else 'Not run' if test.status == 'skipped' else 'Fails'}:</span> {escape(test.claim)} "
         f"<span class=dim>({test.earned:g} of {test.points:g})</span>{more}{hint}{where}</li>"
     )
-
-
-def _section(section: str, book: str, text: str = "") -> str:
-    if not section:
-        return ""
-    shown = text or section.split("#")[-1].replace("-", " ").replace(".html", "")
-    if not book:
-        return f"<span class=dim>({escape(section)})</span>"
-    return link(f"{book.removesuffix('/')}/{section}", shown)
 
 
 def _answer(exercise: ExerciseVerdict, verdict: SubmissionVerdict) -> str:

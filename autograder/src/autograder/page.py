@@ -100,3 +100,16 @@ def link(address: str, text: str) -> str:
     if not (relative or address.startswith(("https://", "http://"))):
         return escape(text)
     return f'<a href="{html.escape(address, quote=True)}" rel="noopener noreferrer">{escape(text)}</a>'
+
+
+def section_link(section: str, book: str, text: str = "") -> str:
+    """A link to a section such as losses.html#losses-stable below `book`; without a book, its bare address."""
+    if not section:
+        return ""
+    if not book:
+        return f"<span class=dim>({escape(section)})</span>"
+    chapter, _, anchor = section.partition("#")
+    chapter = chapter.removesuffix(".html")
+    topic = anchor.removeprefix(f"{chapter}-").replace("-", " ")
+    name = f"{chapter.capitalize()}: {topic}" if topic else chapter.capitalize()
+    return link(f"{book.removesuffix('/')}/{section}", text or name)

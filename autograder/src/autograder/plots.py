@@ -30,7 +30,8 @@ def histogram(values: Sequence[float], upper: float, unit: str, count_unit: str)
     shapes.append(f'<path d="M{left} {bottom}H{WIDTH - 10}" stroke="var(--ink)"/>')
     for part in range(5):
         x = left + (WIDTH - 44) * part / 4
-        shapes.append(_text(x, bottom + 16, f"{upper * part / 4:g}", "middle"))
+        value = upper * part / 4
+        shapes.append(_text(x, bottom + 16, f"{value:.0f}" if upper >= 8 else f"{value:g}", "middle"))
     shapes.append(_text(left + (WIDTH - 44) / 2, bottom + 31, unit, "middle"))
     filled = [f"{k * edge:g} to {(k + 1) * edge:g}: {c}" for k, c in enumerate(counts) if c]
     words = f"Histogram of {len(values)} {count_unit} by {unit}. " + "; ".join(filled) + "."

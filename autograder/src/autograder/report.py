@@ -191,7 +191,8 @@ def _suspicions(graded: Sequence[Graded]) -> list[dict[str, str]]:
         if file.refusal and ("not a file" in file.refusal or "not a folder" in file.refusal):
             evidence.append(file.refusal)
         if verdict.restarts:
-            evidence.append(f"the sandboxed process had to be started again {verdict.restarts} times")
+            times = "once" if verdict.restarts == 1 else f"{verdict.restarts} times"
+            evidence.append(f"the sandboxed process had to be started again {times}")
         found += [{"student": file.student, "evidence": text} for text in dict.fromkeys(evidence)]
     return found
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .page import Markup, escape, link, page, table
+from .page import Markup, escape, page, section_link, table
 from .plots import bars, histogram
 from .similarity import Similarity
 
 if TYPE_CHECKING:
-    from .report import AssignmentReport
+    from .report import AssignmentReport, ExerciseStats
 
 #: Outcomes that an honest answer reaches too, but that are worth a look.
 RESOURCE = ("timeout", "crashed", "memory")
@@ -30,7 +30,7 @@ def report_html(report: AssignmentReport, title: str = "", book: str = "") -> st
         "<p class=dim>Solved: mean share of the points. Discrimination: correlation with the points of all other "
         "exercises; near 0 or below, strong students fail the exercise as often as weak ones: look at it.</p>",
         bars(
-            [(e.title, e.difficulty, f"{e.difficulty:.0%}") for e in report.exercises],
+            [(e.title, e.difficulty, _solved(e)) for e in report.exercises],
             "share of the points earned",
         ),
         _exercise_table(report),
@@ -105,7 +105,7 @@ def _exercise_table(report: AssignmentReport) -> str:
     rows = [
         (
             e.title,
-            f"{e.difficulty:.0%}",
+            _solved(e),
             "–" if e.discrimination is None else f"{e.discrimination:.2f}",
             f"{e.max_score:g}",
             f"{e.seconds.get('median', 0):.2f}",
@@ -117,15 +117,21 @@ def _exercise_table(report: AssignmentReport) -> str:
     return table(header, rows, (1, 2, 3, 4))
 
 
+def _solved(exercise: ExerciseStats) -> str:
+    """The share of the points earned; of an exercise marked by hand nothing is known here."""
+    return "by hand" if "manual" in exercise.statuses else f"{exercise.difficulty:.0%}"
+
+
 def _misconception_table(report: AssignmentReport, book: str) -> str:
     if not report.misconceptions:
         return "<p>No failed answer behaved like one of the planted mistakes.</p>"
+    titles = {e.id: e.title for e in report.exercises}
     rows = [
         (
             m["count"],
-            m["exercise"],
+            titles.get(m["exercise"], m["exercise"]),
             m["misconception"],
-            Markup(link(f"{book.removesuffix('/')}/{m['section']}", m["section"])) if book else m["section"],
+            Markup(section_link(m["section"], book)),
         )
         for m in report.misconceptions[:MAX_LISTED]
     ]
