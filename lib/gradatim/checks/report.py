@@ -8,6 +8,7 @@ import torch
 
 MOST_ELEMENTS = 24  # a longer tensor is described by its shape
 LONGEST = 160
+LEFT = ' style="text-align:left"'  # in each cell: JupyterLab aligns those of a table to the right
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class CheckResult:
         if not rows:
             return head
         return (
-            f'{head}<table style="text-align:left"><thead><tr><th scope="col">result</th>'
-            f'<th scope="col">what was called, and what came of it</th></tr></thead><tbody>{rows}</tbody></table>'
+            f'{head}<table><thead><tr><th scope="col"{LEFT}>result</th><th scope="col"{LEFT}>what was called, '
+            f"and what came of it</th></tr></thead><tbody>{rows}</tbody></table>"
         )
 
 
@@ -92,8 +93,7 @@ def _row(c: CaseResult) -> str:
             lines.append(html.escape(c.explanation))
         if c.section:
             lines.append(f"See <code>{html.escape(c.section)}</code>.")
-    style = ' style="text-align:left"'
-    return f"<tr><td{style}>{'ok' if c.passed else 'wrong'}</td><td{style}>{'<br>'.join(lines)}</td></tr>"
+    return f"<tr><td{LEFT}>{'ok' if c.passed else 'wrong'}</td><td{LEFT}>{'<br>'.join(lines)}</td></tr>"
 
 
 def shown(value: Any) -> str:
