@@ -68,7 +68,7 @@ def test_an_exercise_marked_by_hand_is_not_called_unsolved():
     ]
     text = report_html(assignment_report("toy", by_hand))
     assert "Beta: by hand" in text
-    assert ">0%<" not in text
+    assert "<td>Beta</td><td class=num>by hand</td>" in text
 
 
 def test_failures_suspicions_and_repairs_are_listed_with_evidence():
