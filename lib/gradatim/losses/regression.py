@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .._check import checked, refusal, require, require_same_shape
 from ._arguments import check_floating, check_reduction, reduce_loss, result_dtype, warn_if_broadcast, widen
+from ._error import loss_of_error
 
 
 def _check_same_size(where: str, weight: Tensor, input: Tensor) -> None:
@@ -68,10 +69,10 @@ def mse_loss(
     warn_if_broadcast("mse_loss", input, target)
 
     e = widen(input) - widen(target)
-    loss = e * e
+    dtype = result_dtype(e, input, target)
     if weight is not None:
-        return _reduce_weighted("mse_loss", loss, weight, input, reduction, result_dtype(loss, input, target))
-    return reduce_loss(loss, reduction, result_dtype(loss, input, target))
+        return _reduce_weighted("mse_loss", e * e, weight, input, reduction, dtype)
+    return loss_of_error(e, lambda e: e * e, lambda e: 2 * e, reduction).to(dtype)
 
 
 @checked(complex=("input", "target", "weight"))
@@ -157,6 +158,11 @@ def rmse_loss(input: Tensor, target: Tensor) -> Tensor:
     return loss.to(input.dtype)
 
 
+def _huber(e: Tensor, delta: float) -> Tensor:
+    q = e.clamp(-delta, delta)
+    return q * torch.sub(e, q, alpha=0.5)  # q * (e - q / 2)
+
+
 @checked
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
@@ -199,12 +205,11 @@ def huber_loss(
     warn_if_broadcast("huber_loss", input, target)
 
     e = widen(input) - widen(target)
-    q = e.clamp(-delta, delta)
-    loss = q * torch.sub(e, q, alpha=0.5)  # q * (e - q / 2)
+    dtype = result_dtype(e, input, target)
     if weight is not None:
         _check_same_size("huber_loss", weight, input)
-        loss = widen(weight) * loss
-    return reduce_loss(loss, reduction, result_dtype(loss, input, target))
+        return reduce_loss(widen(weight) * _huber(e, delta), reduction, dtype)
+    return loss_of_error(e, lambda e: _huber(e, delta), lambda e: e.clamp(-delta, delta), reduction).to(dtype)
 
 
 @checked
@@ -246,11 +251,14 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     warn_if_broadcast("smooth_l1_loss", input, target)
 
     e = widen(input) - widen(target)
+    dtype = result_dtype(e, input, target)
     if beta == 0:
-        return reduce_loss(e.abs(), reduction, result_dtype(e, input, target))
-    q = e.clamp(-beta, beta)
-    loss = q * torch.sub(e, q, alpha=0.5) / beta  # q * (e - q / 2) / beta
-    return reduce_loss(loss, reduction, result_dtype(loss, input, target))
+        return reduce_loss(e.abs(), reduction, dtype)
+
+    def slope(e: Tensor) -> Tensor:
+        return e.clamp(-beta, beta) / beta
+
+    return loss_of_error(e, lambda e: _huber(e, beta) / beta, slope, reduction).to(dtype)
 
 
 @checked

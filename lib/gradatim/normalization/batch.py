@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .._check import checked, refusal, require, require_floating, require_same_shape
-from .._function import with_signature
+from .._function import runs_in_place, with_signature
 from .standardize import blocks, require_dtype, standardize_backward, standardize_jvp, widened
 
 
@@ -264,13 +264,6 @@ class BatchNormFunction(torch.autograd.Function):
         dy = d_x_hat * weight
         dy = dy if dw is None else dy + x_hat * dw
         return dy if db is None else dy + db, d_x_hat, None, d_var
-
-
-def runs_in_place(grad: Tensor) -> bool:
-    """Whether a backward pass may overwrite its own arrays: no second derivative and no vmap looks on."""
-    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
-        return False
-    return not torch._C._functorch.is_legacy_batchedtensor(grad)  # autograd.grad(..., is_grads_batched=True)
 
 
 def added(total: Tensor | None, term: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from .._check import (
     require_same_shape,
     require_sizes,
 )
-from .._function import with_signature
-from .batch import added, runs_in_place
+from .._function import runs_in_place, with_signature
+from .batch import added
 from .standardize import blocks, require_dtype, standardize, standardize_backward, standardize_jvp, widened
 
 

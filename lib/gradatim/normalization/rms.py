@@ -15,8 +15,8 @@ from .._check import (
     require_same_shape,
     require_sizes,
 )
-from .._function import with_signature
-from .batch import added, runs_in_place
+from .._function import runs_in_place, with_signature
+from .batch import added
 from .layer import check_shapes
 from .standardize import blocks, widened
 

@@ -174,3 +174,35 @@ def test_mixed_precision_promotes_as_torch_does():
     assert mse_loss(half, brain).dtype == torch.float32
     assert mse_loss(half, half).dtype == torch.float16
     assert mse_loss(single, single.double()).dtype == torch.float64
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
+)  # torch's, at first use
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [(mse_loss, {}), (huber_loss, {"delta": 0.7}), (smooth_l1_loss, {"beta": 0.3})],
+)
+def test_known_slope_gives_all_that_autograd_gives(monkeypatch, loss, options, reduction):
+    """Values, first and second derivatives, forward mode and vmap, with the slope and without it."""
+    x, y, v = (
+        torch.linspace(-2, 3, 35, dtype=torch.float64).mul(k).sin().mul(2).reshape(7, 5) for k in (1, 5, 9)
+    )
+
+    def scalar(x, y):
+        return loss(x, y, reduction=reduction, **options).mul(1.3).sin().sum()
+
+    def everything():
+        a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
+        first = torch.autograd.grad(scalar(a, b), (a, b), create_graph=True)
+        second = torch.autograd.grad((first[0] * v).sum(), (a, b))
+        forward = torch.func.jvp(scalar, (x, y), (v, x))
+        per_row = torch.func.vmap(torch.func.grad(scalar))(x, y)
+        a = x.clone().requires_grad_()
+        plain = torch.autograd.grad(scalar(a, y), a)
+        return first, second, forward, per_row, plain
+
+    by_autograd = everything()
+    monkeypatch.setattr("gradatim.losses._error.FEW", 0)
+    assert_close(everything(), by_autograd, rtol=1e-12, atol=1e-12)
