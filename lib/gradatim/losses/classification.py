@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._check import ArgumentTypeError, ClassIndexError, check_values, checked, refusal, require, require_type
-from ._arguments import check_floating, check_reduction, reduce_loss, widen, widen_optional
+from ._arguments import HALF_PRECISION, check_floating, check_reduction, reduce_loss, widen, widen_optional
 
 INDEX_DTYPES = (torch.int64, torch.uint8)
 TORCH_DTYPE_NAMES = {
@@ -43,7 +43,7 @@ def check_class_indices(where: str, input: Tensor, target: Tensor) -> None:
 
 
 def check_class_weight(where: str, input: Tensor, weight: Tensor | None) -> None:
-    """Refuse class weights that are not one number per class in the input's dtype."""
+    """Refuse class weights that are not one number per class in the input's dtype, or in float32 for half precision."""
     if weight is None:
         return
     num_classes = input.shape[min(1, input.dim() - 1)]
@@ -53,7 +53,7 @@ def check_class_weight(where: str, input: Tensor, weight: Tensor | None) -> None
             f"but got weight tensor of shape: {list(weight.shape)}"
         )
         raise refusal(where, "weight", f"of shape ({num_classes},)", tuple(weight.shape), words)
-    if weight.dtype != input.dtype:
+    if weight.dtype != input.dtype and not (weight.dtype == torch.float32 and input.dtype in HALF_PRECISION):
         words = f"expected scalar type {torch_name(input.dtype)} but found {torch_name(weight.dtype)}"
         raise refusal(
             where, "weight", f"of the input's dtype {input.dtype}", weight.dtype, words, ArgumentTypeError
@@ -120,7 +120,7 @@ def nll_loss(
     Args:
         input: shape (C), (N, C) or (N, C, d1, ...), floating; log-probabilities over dimension C.
         target: shape (), (N) or (N, d1, ...), int64; class indices in [0, C) or `ignore_index`.
-        weight: shape (C), the input's dtype, >= 0; or None.
+        weight: shape (C), the input's dtype (or float32 for half precision), >= 0; or None.
         ignore_index: a target value that costs nothing and counts for nothing.
         reduction: "none", "mean" or "sum".
 
@@ -184,7 +184,7 @@ def cross_entropy(
         input: shape (C), (N, C) or (N, C, d1, ...), floating; logits: any real numbers, not probabilities.
         target: class indices, shape (), (N) or (N, d1, ...), int64, in [0, C) or `ignore_index`;
             or class probabilities, the input's shape, floating.
-        weight: shape (C), the input's dtype, >= 0; or None.
+        weight: shape (C), the input's dtype (or float32 for half precision), >= 0; or None.
         ignore_index: a class index that costs nothing and counts for nothing; not for probabilities.
         reduction: "none", "mean" or "sum".
         label_smoothing: eps in [0, 1], the share of the target spread evenly over all K classes.

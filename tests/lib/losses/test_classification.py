@@ -201,3 +201,19 @@ def test_squared_error_of_probabilities_saturates_where_cross_entropy_does_not()
     (steep,) = torch.autograd.grad(cross_entropy(x, torch.tensor([0])), x)
     assert flat.abs().max() < 1e-20
     assert steep.abs().max() == 1.0
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, nll_loss])
+def test_half_precision_takes_float32_weights(loss):
+    """Under autocast the logits are half precision, and the weights are not."""
+    x, y, w = (
+        torch.linspace(-2, 1, 12).reshape(3, 4),
+        torch.tensor([0, 3, 1]),
+        torch.tensor([0.3, 1.7, 0.9, 2.3]),
+    )
+    half = x.bfloat16()
+    assert_close(loss(half, y, w), loss(half.float(), y, w).bfloat16(), rtol=0, atol=0)
+    with pytest.raises(
+        TypeError, match=r"weight must be of the input's dtype torch.float32, got torch.float64"
+    ):
+        loss(x, y, w.double())
