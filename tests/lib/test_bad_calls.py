@@ -62,6 +62,7 @@ CALLS = {
         (optim.SAM, {"base": base, "rho": 0.1}),
         (optim.Lookahead, {"base": base, "k": 2, "alpha": 0.5}),
         (optim.adam_direction, {"g": V, "m": V, "v": V, "t": 1, "beta1": 0.9, "beta2": 0.9, "eps": 0.1}),
+        (optim.bias_correction, {"beta": 0.9, "t": 3}),
         (optim.newton_schulz, {"g": X, "steps": 2}),
         (optim.conjugate_gradient, {"product": lambda: torch.neg, "b": V}),
     ],

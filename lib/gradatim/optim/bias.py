@@ -1,10 +1,13 @@
 """Bias correction: what an average that starts at zero still lacks."""
 
 import math
+import numbers
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .._check import require_type
 
 
 def bias_correction(beta: Any, t: Any) -> Any:
@@ -25,6 +28,9 @@ def bias_correction(beta: Any, t: Any) -> Any:
     >>> bias_correction(0.5, 3)                                  # 1 - 1 / 8
     0.875
     """
+    for name, value in (("beta", beta), ("t", t)):
+        known = isinstance(value, (Tensor, numbers.Real))
+        require_type(known, "bias_correction", name, "a number or a tensor", value)
     if isinstance(t, Tensor) and not isinstance(beta, Tensor) and beta > 0:
         return computed_once(-torch.expm1(t * math.log(beta)))
     return 1 - beta**t
