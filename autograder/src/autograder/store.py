@@ -41,8 +41,11 @@ class ResultStore:
             return None
 
     def put(self, key: str, verdict: SubmissionVerdict) -> None:
-        """Store `verdict`; whoever reads meanwhile sees the old file or the new one, never a part."""
-        write_whole(self._path(key), verdict.to_json().encode("utf-8", "surrogatepass"))
+        """Store `verdict`; whoever reads meanwhile sees the old file or the new one, never a part.
+
+        Without waiting for the disk: what a power cut takes is graded anew, to the same verdict.
+        """
+        write_soon(self._path(key), verdict.to_json().encode("utf-8", "surrogatepass"))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

@@ -4,7 +4,6 @@ A verdict is data. It holds marks, claims and hints; never a hidden input, an ex
 test.
 """
 
-import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
@@ -139,7 +138,8 @@ class SubmissionVerdict:
         raise KeyError(exercise_id)
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
+        # `vars` of each dataclass in turn: dataclasses.asdict would copy every output first
+        return json.dumps(self, default=vars, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "SubmissionVerdict":
