@@ -85,7 +85,7 @@ def pack(message: dict[str, Any], buffers: Sequence[bytes] = (), caps: Caps = CA
     if len(lengths) > caps.buffers or sum(lengths) > caps.total:
         raise WireError(f"the values are too large: {sum(lengths)} bytes in {len(lengths)} arrays")
     try:
-        header = json.dumps({"buffers": lengths, "message": message}, allow_nan=False, separators=(",", ":"))
+        header = _ENCODER.encode({"buffers": lengths, "message": message})
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"the values cannot be written: {type(error).__name__}") from None
     encoded = header.encode("utf-8", "surrogatepass")
@@ -97,7 +97,7 @@ def pack(message: dict[str, Any], buffers: Sequence[bytes] = (), caps: Caps = CA
 def unpack_header(encoded: bytes, caps: Caps = CAPS) -> tuple[dict[str, Any], list[int]]:
     """The message and the lengths of the buffers that follow it."""
     try:
-        header = json.loads(encoded.decode("utf-8", "surrogatepass"), parse_constant=_refuse_constant)
+        header = _DECODER.decode(encoded.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError, MemoryError):
         raise WireError("the header is not JSON") from None
     if not isinstance(header, dict):
@@ -114,6 +114,11 @@ def unpack_header(encoded: bytes, caps: Caps = CAPS) -> tuple[dict[str, Any], li
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(name)  # NaN and Infinity are not JSON; they travel as tagged text
+
+
+# Made once: a frame is written and read several hundred times a submission.
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def send(sock: socket.socket, parts: Sequence[bytes], deadline: Deadline | None = None) -> None:

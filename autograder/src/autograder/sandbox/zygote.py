@@ -172,13 +172,15 @@ def _load(config: dict[str, Any], report: dict[str, Any]) -> Any:
             report["missing"].append(name)
     import torch
 
-    from . import service, torchstate  # noqa: F401 - imported here so that a worker need not
+    from . import figures, service, torchstate  # noqa: F401 - imported here so that a worker need not
     from .shell import make_shell
 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     torchstate.make_harmless()
     torch.overrides.get_overridable_functions()
+    if "matplotlib" in sys.modules:
+        figures.draw_figures_once()
     shell = make_shell()
     for source in (
         *SHELL_WARMING,
