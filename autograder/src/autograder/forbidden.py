@@ -8,6 +8,7 @@ What the tree cannot decide (a name built at run time) is left to the worker's h
 """
 
 import ast
+import functools
 import symtable
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -59,7 +60,7 @@ def find_forbidden(sources: Iterable[str], names: Iterable[str], forbid: Iterabl
     forbidden = set(forbid)
     if not forbidden:
         return []
-    module = _read(sources)
+    module = _read(tuple(sources))
     findings: list[Finding] = []
     seen: set[str] = set()
     pending = list(names)
@@ -96,7 +97,8 @@ def _notebook_names(statement: ast.AST) -> set[str]:
     return names
 
 
-def _read(sources: Iterable[str]) -> _Module:
+@functools.lru_cache(maxsize=1)  # every exercise of a submission asks for the same cells
+def _read(sources: tuple[str, ...]) -> _Module:
     module = _Module({}, {k: {v} for k, v in WELL_KNOWN.items()}, {})
     for source in sources:
         try:
