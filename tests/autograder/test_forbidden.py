@@ -37,6 +37,14 @@ USES = {
     "global in a nested function": "h = F.cross_entropy\ndef ce(x, t):\n    def f(): return h(x, t)\n    return f()",
     "global in a method": "h = F.cross_entropy\nclass M:\n    def f(self, x, t): return h(x, t)\nce = M().f",
     "global set inside": "def s():\n    global h\n    h = F.cross_entropy\ndef ce(x, t):\n    s()\n    return h(x, t)",
+    "torch's references": "import torch._refs.nn.functional as R\ndef ce(x, t): return R.nll_loss(x, t)",
+    "a decomposition": "from torch._decomp import decompositions as d\ndef ce(x, t): return d.nll_loss_forward(x, t)",
+    "an operator by a name made at run time": "def ce(x, t): return torch.ops.aten.__getattr__('nll_' + t)(x, t)",
+    "the hook switched off": "def ce(x, t):\n    with torch._C.DisableTorchFunction(): return G(x, t)",
+    "the hook taken off": "def ce(x, t):\n    torch.overrides._pop_mode()\n    return G(x, t)",
+    "globals of a neighbour": "def ce(x, t): return (lambda: F)().mse_loss.__globals__['cross' + '_entropy'](x, t)",
+    "frames of the caller": "import sys\ndef ce(x, t): return sys._getframe(1).f_locals['forbid'].clear()",
+    "all objects": "import gc\nh = gc.get_objects()[9]\ndef ce(x, t): return h(x, t)",
     "with a magic before": "%matplotlib inline\ndef ce(x, t): return F.cross_entropy(x, t)",
 }
 
@@ -52,6 +60,8 @@ HONEST = {
     "a parameter's name": "for x in [F.cross_entropy(y, z)]: pass\ndef ce(x, t): return x.sum()",
     "an alias in another function": "def g(y, z):\n    q = F.cross_entropy\n    return q(y, z)\n"
     "def ce(x, t):\n    q = x.sum()\n    return q",
+    "torch's version": "def ce(x, t): return x.sum() if torch.__version__ > '2' else x.mean()",
+    "a public name from a private module": "from torch._C import device\ndef ce(x, t): return x.to(device('cpu'))",
     "module eval": "def ce(x, t, model): return model.eval()(x)",
 }
 

@@ -20,6 +20,12 @@ import torch
 
 #: Ways to reach a function without writing its name. In code that an answer reaches they cannot be judged.
 OPAQUE = {"eval", "exec", "compile", "__import__", "globals", "importlib", "builtins", "__builtins__"}
+OPAQUE_ENDINGS = (".__dict__", "sys.modules", "gc.get_objects", "gc.get_referrers")
+#: Attributes, of anything, that lead to functions which are not written out.
+OPAQUE_ATTRIBUTES = {"__globals__", "__subclasses__", "_getframe"}
+OPAQUE_ATTRIBUTES |= {"_execution_engine", "_engine_run_backward"}
+#: Parts of torch that hold its functions under other names, or switch the worker's hook off.
+OPAQUE_BEGINNINGS = ("torch._", "torch.ops.", "torch.overrides.", "torch.library.")
 
 #: Names that notebooks use without importing them again, should a setup cell be missing.
 WELL_KNOWN = {"torch": "torch", "F": "torch.nn.functional", "nn": "torch.nn", "np": "numpy"}
@@ -178,6 +184,8 @@ def _judge(node: ast.AST, module: _Module, forbidden: set[str]) -> Iterator[Find
         line = module.lines.get(id(part), "")
         if isinstance(part, ast.Attribute) and part.attr in methods and not _is_binding(part):
             yield Finding(methods[part.attr], line)  # whatever it is a method of: types are not known here
+        elif isinstance(part, ast.Attribute) and part.attr in OPAQUE_ATTRIBUTES:
+            yield Finding(part.attr, line, opaque=True)
         elif isinstance(part, ast.Attribute | ast.Name):
             for dotted in _dotted(part, module):
                 if name := _same_thing(dotted, forbidden):
@@ -188,7 +196,7 @@ def _judge(node: ast.AST, module: _Module, forbidden: set[str]) -> Iterator[Find
             yield from _judge_getattr(part, module, forbidden, line)
         elif isinstance(part, ast.ImportFrom | ast.Import):
             for _, dotted in _imported(part):
-                if dotted in forbidden or dotted.split(".")[0] in OPAQUE:
+                if dotted in forbidden or _is_opaque(dotted):
                     yield Finding(dotted, line, opaque=dotted not in forbidden)
 
 
@@ -215,7 +223,12 @@ def _aliases(statement: ast.AST) -> dict[str, list[ast.expr]]:
 
 
 def _is_opaque(dotted: str) -> bool:
-    return dotted.split(".")[0] in OPAQUE or dotted.endswith((".__dict__", "sys.modules"))
+    if dotted.split(".")[0] in OPAQUE or dotted.endswith(OPAQUE_ENDINGS):
+        return True
+    if not dotted.startswith(OPAQUE_BEGINNINGS) or dotted.startswith("torch.__"):
+        return False
+    public = vars(torch).get(dotted.rpartition(".")[2])  # an editor imports `device` from torch._C
+    return public is None or public is not _resolve(dotted)
 
 
 def _same_thing(dotted: str, forbidden: set[str]) -> str | None:

@@ -419,6 +419,63 @@ def test_forbidden_calls_are_named(answered, name, body):
         answered.student.bad()
 
 
+NLL = ("torch.ops.aten.cross_entropy_loss", "torch.ops.aten.nll_loss_nd", "torch.ops.aten.nll_loss2d")
+NLL += ("torch.ops.aten.nll_loss_forward", "torch.nn.functional.cross_entropy")
+GRADIENT = ("torch.autograd.grad", "torch.Tensor.backward")
+
+
+HIDDEN = {
+    "in a thread": (
+        NLL,
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor() as pool: return pool.submit(F.cross_entropy, x, y).result()",
+    ),
+    "without torch's functions": (
+        NLL,
+        "with torch._C.DisableTorchFunction(): return F.cross_entropy(x, y)",
+    ),
+    "with the mode popped": (
+        NLL,
+        "if not torch._C._len_torch_function_stack(): return F.cross_entropy(x, y)\n"
+        "mode = torch.overrides._pop_mode()\ntry: return F.cross_entropy(x, y)\n"
+        "finally: torch.overrides._push_mode(mode)",
+    ),
+    "an operator not named": (
+        NLL,
+        "return torch.ops.aten.nll_loss2d_forward(x[:, :, None, None], y[:, None, None], None, 1, -100)",
+    ),
+    "the engine": (
+        GRADIENT,
+        "return torch.autograd.graph._engine_run_backward((x.sum(),), (x.sum(),), False, False, (), True, True)",
+    ),
+    "forward mode": (
+        GRADIENT,
+        "with A.dual_level(): return A.unpack_dual(A.make_dual(x, x).exp()).tangent",
+    ),
+    "functional forward mode": (GRADIENT, "return torch.func.jvp(torch.exp, (x,), (x,))"),
+    "the graph's nodes": (GRADIENT, "return x.sum().grad_fn(torch.ones(()))"),
+    "a gradient in a thread": (
+        GRADIENT,
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor() as pool: return pool.submit(x.sum().backward).result()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("forbid", "body"), HIDDEN.values(), ids=HIDDEN)
+def test_forbidden_work_is_refused_where_the_call_is_hidden(answered, forbid, body):
+    """Each of these must also work again where it is allowed, in the same process."""
+    lines = "\n".join(f"    {line}" for line in body.splitlines())
+    source = "import torch\nimport torch.nn.functional as F\nimport torch.autograd.forward_ad as A\n"
+    source += f"def bad():\n    x, y = torch.ones(2, 3, requires_grad=True), torch.tensor([0, 1])\n{lines}"
+    assert answered.run_cell(source).status == "ok"
+    with answered.limits(forbid=forbid), pytest.raises(StudentFailure) as caught:
+        answered.student.bad()
+    assert caught.value.kind == "forbidden", caught.value
+    with answered.limits():
+        answered.student.bad()
+
+
 def test_allowed_calls_pass_beside_forbidden_ones(answered):
     answered.run_cell(
         "import torch\nfrom torch import nn\ndef ok(x):\n    return nn.LayerNorm(3)(x).softmax(0)"

@@ -9,6 +9,7 @@ import inspect
 import random
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,10 @@ class CellState:
         self._random = (torch.get_rng_state(), random.getstate(), np.random.get_state())  # noqa: NPY002
 
 
+def _refusal(name: str) -> ForbiddenCall:
+    return ForbiddenCall(f"{name} may not be used here: write it yourself")
+
+
 class _Ban(TorchFunctionMode):
     def __init__(self, functions: dict[int, str]):
         super().__init__()
@@ -87,8 +92,10 @@ class _Ban(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = self._functions.get(id(func))
+        if name is None:  # reading an attribute arrives as a fresh `attribute.__get__`
+            name = self._functions.get(id(getattr(func, "__self__", self)))
         if name is not None:
-            raise ForbiddenCall(f"{name} may not be used here: write it yourself")
+            raise _refusal(name)
         return func(*args, **(kwargs or {}))
 
 
@@ -117,6 +124,9 @@ def banned(names: tuple[str, ...]) -> Iterator[None]:
         for name in names:
             with contextlib.suppress(LookupError):
                 _ban(name, functions, stack)
+        _ban_kernels(names, stack)
+        if "torch.autograd.grad" in names:
+            _ban_differentiation(functions, stack)
         stack.enter_context(_Ban(functions))
         yield
 
@@ -138,7 +148,7 @@ def _ban_object(name: str, owner: Any, last: str, target: Any, functions: dict[i
         @functools.wraps(original)
         def refuse(self, *args, **kwargs):
             if type(self) is target or not type(self).__module__.startswith("torch."):
-                raise ForbiddenCall(f"{name} may not be used here: write it yourself")
+                raise _refusal(name)
             original(self, *args, **kwargs)
 
         _replace(target, "__init__", refuse, stack)
@@ -148,10 +158,62 @@ def _ban_object(name: str, owner: Any, last: str, target: Any, functions: dict[i
 
             @functools.wraps(target)
             def refuse_call(*args, **kwargs):
-                raise ForbiddenCall(f"{name} may not be used here: write it yourself")
+                raise _refusal(name)
 
             if target not in torch.overrides.get_overridable_functions().get(owner, ()):
                 _replace(owner, last, refuse_call, stack)
+
+
+@functools.cache
+def _kernels(names: tuple[str, ...]) -> dict[str, str]:
+    """The operators on the processor that forbidden functions end in, by operator: what is to be reported.
+
+    Refusing the operator itself also reaches other threads, TorchScript and calls that torch's modes do not see.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        owner, _, last = name.rpartition(".")
+        if owner in ("torch.ops.aten", "torch._C._nn"):
+            for operator in (last, f"{last}_forward"):
+                for overload in (operator, f"{operator}.out", f"{operator}.output"):
+                    with contextlib.suppress(RuntimeError):  # no such operator
+                        if torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{overload}", "CPU"):
+                            found.setdefault(overload, name)
+    return found
+
+
+def _ban_kernels(names: tuple[str, ...], stack: contextlib.ExitStack) -> None:
+    _override({operator: (name, "CPU") for operator, name in _kernels(names).items()}, stack)
+
+
+def _override(operators: dict[str, tuple[str, str]], stack: contextlib.ExitStack) -> None:
+    """Have operators refuse: by operator, what is to be reported and the dispatch key."""
+    if not operators:
+        return
+    library = torch.library.Library("aten", "IMPL")
+    stack.callback(library._destroy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a kernel is overridden
+        for operator, (name, key) in operators.items():
+            library.impl(operator, functools.partial(_refuse, name), key)
+
+
+def _refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+    raise _refusal(name)
+
+
+class _NoEngine:
+    """In place of the engine that every way of asking for a gradient ends in."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise _refusal("torch.autograd")
+
+
+def _ban_differentiation(functions: dict[int, str], stack: contextlib.ExitStack) -> None:
+    """No gradients by torch: neither backward, nor forward, nor by calling the graph's nodes one by one."""
+    _replace(torch.autograd.Variable, "_execution_engine", _NoEngine(), stack)
+    _override({"_make_dual": ("torch.autograd.forward_ad", "AutogradCPU")}, stack)
+    functions[id(torch.Tensor.grad_fn)] = "torch.Tensor.grad_fn"
 
 
 def _replace(owner: Any, name: str, value: Any, stack: contextlib.ExitStack) -> None:
