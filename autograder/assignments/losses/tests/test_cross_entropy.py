@@ -100,10 +100,12 @@ def test_class_weights(student, inputs):
     for dtype, n in [(torch.float64, 9), (torch.float32, 6), (torch.float64, 1)]:
         logits, target = inputs.normal(n, 4, scale=2.0, dtype=dtype), inputs.integers(0, 4, n)
         weight = (inputs.permutation(4) * 0.9 + 0.3).to(dtype)
+        kept = weight.clone()
         loss, w, _ = by_definition(logits, target, weight)
         for reduction, expected in [("none", loss), ("sum", loss.sum()), ("mean", loss.sum() / w.sum())]:
             got = student.cross_entropy(logits, target, weight=weight, reduction=reduction)
             assert_close(got, expected.to(dtype), what=f"the weighted loss with reduction={reduction!r}")
+        assert_close(weight, kept, rtol=0, atol=0, what="the tensor of weights after the call")
 
 
 @claim(
@@ -171,18 +173,18 @@ def test_label_smoothing(student, inputs):
 @claim(
     points=1,
     hint="Keep everything differentiable with respect to the logits: no detach, no item, no NumPy, no fresh "
-    "tensor.",
+    "tensor. An error here? A transposed tensor has no view(-1); reshape works.",
     section="losses.html#losses-cross-entropy",
 )
 def test_gradient(student, inputs):
-    """The gradient is that of the formula, also when the loss is scaled afterwards and the logits are a
-    transposed tensor."""
-    weight = inputs.permutation(4) * 0.9 + 0.3
-    for shape in [(9,), (1,), (2, 5)]:
-        target = inputs.integers(0, 4, *shape)
+    """The gradient is that of the formula, also when the loss is scaled afterwards and logits and
+    target are transposed tensors."""
+    for shape, k in [((9,), 4), ((1,), 2), ((2, 5), 4)]:
+        weight = inputs.permutation(k) * 0.9 + 0.3
+        target = inputs.integers(0, k, *shape[::-1]).T  # not contiguous, nor are the logits
         if target.numel() > 1:
-            target.view(-1)[1] = -100
-        logits = inputs.normal(4, *shape, scale=2.0).movedim(0, -1)  # not contiguous
+            target[..., 1] = -100
+        logits = inputs.normal(k, *shape, scale=2.0).movedim(0, -1)
         _, w, q = by_definition(logits, target, weight.double(), eps=0.3)
         slope = w.unsqueeze(-1) * (torch.softmax(logits, -1) - q)
         options = {"weight": weight.double(), "label_smoothing": 0.3}

@@ -48,6 +48,13 @@ def some_labels(inputs, *shape, share=0.4, dtype=torch.float64):
     return target
 
 
+def transposed(inputs, *shape):
+    """Logits and target of this shape that are not contiguous."""
+    backwards = tuple(reversed(range(len(shape))))
+    logits = inputs.normal(*shape[::-1], scale=2.0).permute(backwards)
+    return logits, some_labels(inputs, *shape[::-1]).permute(backwards)
+
+
 @claim(
     points=1,
     hint="alpha belongs to t = 1, 1 - alpha to t = 0; (1 - p_t) is the probability of being wrong. Mind the "
@@ -62,6 +69,7 @@ def test_focal_values(student, inputs):
         ((2, 3, 2), 0.1, 3.0, torch.float64),
         ((5,), 0.7, 0.0, torch.float64),
         ((1,), 0.3, 2.0, torch.float32),
+        ((), 0.7, 1.0, torch.float64),
     ]:
         logits, target = (
             inputs.normal(*shape, scale=2.0, dtype=dtype),
@@ -91,14 +99,15 @@ def test_focal_is_per_positive(student, inputs):
 
 @claim(
     points=1,
-    hint="The factor (1 - p_t)^gamma depends on the logits, too; do not detach it.",
+    hint="The factor (1 - p_t)^gamma depends on the logits, too; do not detach it. An error here? A transposed "
+    "tensor has no view(-1); reshape works.",
     section=FOCAL,
 )
 def test_focal_gradient(student, inputs):
-    """The gradient flows through the modulating factor as well as through the logarithm."""
+    """The gradient flows through the modulating factor as well as through the logarithm, also for
+    transposed tensors."""
     for shape, gamma in [((7,), 1.3), ((3, 4), 2.0), ((1,), 3.0), ((6,), 0.0)]:
-        logits = inputs.normal(*shape[::-1], scale=2.0).permute(*range(len(shape))[::-1])  # not contiguous
-        target = some_labels(inputs, *shape)
+        logits, target = transposed(inputs, *shape)
         z, upstream = logits.clone().requires_grad_(), float(inputs.uniform(1.5, 3, 1))
         (student.binary_focal_loss(z, target, 0.3, gamma) * upstream).backward()
         expected = upstream * focal_slopes(logits, target, 0.3, gamma) / target.sum()
@@ -165,19 +174,22 @@ def test_dice_smoothing_and_empty_masks(student, inputs):
     logits[1, 2:], logits[2] = 1000.0, 1000.0
     target = (logits > 0).double()
     target[2] = 0
+    before = logits.clone(), target.clone()
     got = student.soft_dice_loss(logits, target, 0.3)
     assert_close(got, dice_of(logits, target, 0.3), what="the Dice loss of certain predictions")
+    unchanged((logits, target), before)
 
 
 @claim(
     points=1,
-    hint="Dice is built from probabilities, not from thresholded predictions; keep it differentiable.",
+    hint="Dice is built from probabilities, not from thresholded predictions; keep it differentiable. An error "
+    "here? A transposed tensor has no view(-1); reshape works.",
     section=DICE,
 )
 def test_dice_gradient(student, inputs):
-    """The gradient of soft_dice_loss is that of the formula, sample by sample."""
+    """The gradient of soft_dice_loss is that of the formula, sample by sample, also for transposed tensors."""
     for shape in [(4, 6), (1, 3), (3, 2, 4)]:
-        logits, target = inputs.normal(*shape, scale=2.0), some_labels(inputs, *shape)
+        logits, target = transposed(inputs, *shape)
         upstream = inputs.uniform(0.5, 3, shape[0])
         z, reference = logits.clone().requires_grad_(), logits.clone().requires_grad_()
         (student.soft_dice_loss(z, target, 0.7) * upstream).sum().backward()

@@ -26,10 +26,14 @@ def log_cosh_of(r, scale):
 
 
 def two_sided(inputs, *shape, dtype=torch.float64):
-    """A prediction and a target whose errors lie on both sides of 0, most of them between 0.05 and 4."""
-    target = inputs.normal(*shape)
-    size = inputs.uniform(0.05, 4, *shape) * torch.where(inputs.uniform(0, 1, *shape) < 0.5, -1.0, 1.0)
-    return (target + size).to(dtype), target.to(dtype)
+    """A prediction and a target whose errors lie on both sides of 0, most of them between 0.05 and 4.
+
+    Of two or more axes the tensors are transposed, so not contiguous.
+    """
+    target, sign = inputs.normal(*shape[::-1]), torch.sign(inputs.uniform(-1, 1, *shape[::-1]))
+    prediction = target + sign * inputs.uniform(0.05, 4, *shape[::-1])
+    backwards = tuple(reversed(range(len(shape))))
+    return prediction.to(dtype).permute(backwards), target.to(dtype).permute(backwards)
 
 
 def unchanged(after, before):
@@ -44,11 +48,13 @@ def refuses(function, *arguments):
 
 @claim(
     points=1,
-    hint="Within delta half the square; beyond it a line of slope delta that meets the square without a jump.",
+    hint="Within delta half the square; beyond it a line of slope delta that meets the square without a jump. "
+    "An error here? A transposed tensor has no view(-1); reshape works.",
     section=ROBUST,
 )
 def test_huber_on_both_sides_of_delta(student, inputs):
-    """huber is half the square up to delta and a line of slope delta beyond, for any delta and any shape."""
+    """huber is half the square up to delta and a line of slope delta beyond, for any delta and any
+    shape, also of transposed tensors."""
     for shape, delta, dtype in [
         ((9,), 0.3, torch.float64),
         ((4, 3), 2.7, torch.float32),
@@ -81,10 +87,12 @@ def test_huber_weights(student, inputs):
     for shape, dtype in [((7,), torch.float64), ((3, 4), torch.float32), ((1,), torch.float64)]:
         prediction, target = two_sided(inputs, *shape, dtype=dtype)
         weight = inputs.uniform(0.3, 5, *shape, dtype=dtype)
+        before = weight.clone()
         h = huber_of(prediction.double() - target.double(), 0.7)
         expected = ((weight * h).sum() / weight.double().sum()).to(dtype)
         got = student.huber(prediction, target, 0.7, weight=weight)
         assert_close(got, expected, what="the weighted Huber loss")
+        unchanged((weight,), (before,))
 
 
 @claim(
@@ -195,6 +203,8 @@ def test_shapes_that_do_not_fit_are_refused(student, inputs):
         (wide, row[:1], tau),  # one target for all
         (wide, row, tau[:1]),  # one level for all
         (wide.T, row, tau),  # the axes exchanged
+        (wide.unsqueeze(2), row, tau),  # an axis too many
+        (wide[:2], row[:2], tau.unsqueeze(1)),  # levels (Q, 1), which N = Q would let pass
     ]:
         refuses(student.quantile_loss, p, t, levels)
 
@@ -209,6 +219,8 @@ def test_gradients(student, inputs):
     """The gradients of all three losses are those of the formulas, also when the loss is scaled afterwards."""
     for n in (7, 1):
         prediction, target = two_sided(inputs, n)
+        if n > 1:
+            prediction[0] = target[0]  # no error, no slope
         r, upstream = prediction - target, float(inputs.uniform(1.5, 3, 1))
         weight = inputs.uniform(0.3, 5, n)
 

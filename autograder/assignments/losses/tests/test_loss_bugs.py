@@ -20,6 +20,13 @@ def softmax_slope(x, y):
     return lambda W: x.T @ (torch.softmax(x @ W, dim=1) - one_hot) / len(x)
 
 
+def keeps_float32(inputs, loop, target, *shape, batch=()):
+    """The weights have the dtype of the inputs; their values are compared elsewhere, in float64."""
+    start = inputs.normal(*shape, dtype=torch.float32)
+    got = loop(inputs.normal(len(target), shape[0], dtype=torch.float32), target, start, 2, 0.3, *batch)
+    assert_close(got, start, atol=1e6, what="the tensor of final weights of float32 inputs")
+
+
 def classes(inputs, n, k):
     """Class labels; every class occurs where there is room, so that K is the number of columns."""
     y = inputs.integers(0, k, n)
@@ -61,6 +68,7 @@ def test_loop_a(student, inputs):
         assert_close(
             got, descend(softmax_slope(x, y), start, steps, lr), what="the tensor of final weights of loop a"
         )
+    keeps_float32(inputs, student.fixed_a, classes(inputs, 5, 3), 4, 3)
 
 
 @claim(
@@ -76,6 +84,7 @@ def test_loop_b(student, inputs):
         assert_close(
             student.fixed_b(x, y, start, steps, lr), expected, what="the tensor of final weights of loop b"
         )
+    keeps_float32(inputs, student.fixed_b, inputs.normal(5, dtype=torch.float32), 4, 1)
 
 
 @claim(
@@ -92,6 +101,7 @@ def test_healthy_loop_is_left_alone(student, inputs):
         assert_close(
             got, descend(softmax_slope(x, y), start, steps, lr), what="the tensor of final weights of loop c"
         )
+    keeps_float32(inputs, student.fixed_c, classes(inputs, 5, 3), 4, 3)
 
 
 @claim(
@@ -106,6 +116,7 @@ def test_loop_d(student, inputs):
         expected = descend(lambda W, x=x, y=y: x.T @ (torch.sigmoid(x @ W) - y) / len(x), start, steps, lr)
         got = student.fixed_d(x, y, start, steps, lr)
         assert_close(got, expected, what="the tensor of final weights of loop d")
+    keeps_float32(inputs, student.fixed_d, inputs.integers(0, 2, 5).float(), 4)
 
 
 @claim(
@@ -123,6 +134,7 @@ def test_loop_e(student, inputs):
             lambda W, x=x, t=one_hot: x.T @ (torch.softmax(x @ W, dim=1) - t) / len(x), start, 9, 0.7
         )
         assert_close(got, expected, what="the tensor of final weights of loop e")
+    keeps_float32(inputs, student.fixed_e, classes(inputs, 5, 3), 4, 3, batch=(2,))
 
 
 @claim(
@@ -141,3 +153,4 @@ def test_loop_f(student, inputs):
         expected = descend(lambda W, x=x, y=y: x.T @ (torch.sigmoid(x @ W) - y) / y.numel(), start, steps, lr)
         got = student.fixed_f(x, y, start, steps, lr)
         assert_close(got, expected, what="the tensor of final weights of loop f")
+    keeps_float32(inputs, student.fixed_f, inputs.integers(0, 2, 5, 3).float(), 4, 3)

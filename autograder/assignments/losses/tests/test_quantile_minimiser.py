@@ -86,6 +86,8 @@ def test_pinball_gradient(student, inputs):
         assert_close(got, exact, what="the gradient", rtol=1e-5, atol=1e-6)
         measured = torch.where(near, exact, torch.tensor(slopes).double())
         assert_close(got, measured, what="the gradient against finite differences", rtol=1e-5, atol=1e-6)
+        single = student.pinball_gradient(c.float(), y.float(), tau)
+        assert_close(single, exact.float(), what="the gradient", rtol=1e-5, atol=1e-6)
     for outside, slope in [(100.0, 0.7), (-100.0, -0.3)]:
         got = student.pinball_gradient(torch.tensor([outside]).double(), inputs.normal(7), 0.3)
         assert_close(got, torch.tensor([slope]).double(), what="the gradient outside all samples")
@@ -104,6 +106,8 @@ def test_exponential_best_constant(student, inputs):
     median = torch.full((1,), 0.5, dtype=torch.float64)
     half_life = student.exponential_best_constant(median, torch.full((1,), 0.7).double())
     assert_close(2 * torch.exp(-0.7 * half_life), torch.ones(1).double(), rtol=1e-6, what="the median")
+    single = student.exponential_best_constant(tau.float(), rate.float())
+    assert_close(single, got.float(), rtol=1e-4, what="the constants in float32")
     small = student.exponential_best_constant(torch.full((2, 3), 1e-4).double(), torch.ones(2, 3).double())
     assert_close(small, torch.full((2, 3), 1.00005e-4).double(), rtol=1e-5, what="the limit of small tau")
 
@@ -121,7 +125,8 @@ def test_focal_gradient(student, inputs):
 
     h = 1e-5
     for shape, gamma in [((POINTS,), 2.0), ((5, 10), 1.3), ((POINTS,), 0.0), ((1,), 3.7), ((), 1.0)]:
-        z = inputs.normal(*shape, scale=2.0)
+        z = inputs.normal(*shape[::-1], scale=2.0)
+        z = z.T if len(shape) == 2 else z  # not contiguous
         got = student.focal_gradient(z, gamma)
         p, q = torch.sigmoid(z), torch.sigmoid(-z)
         exact = -(q ** (gamma + 1)) - gamma * p * q**gamma * torch.nn.functional.softplus(-z)
@@ -145,5 +150,7 @@ def test_focal_gradient_at_the_limits(student, inputs):
         for gamma in (0.0, 1.0, 2.0, 3.7):
             extreme = torch.tensor([-far, far, -200.0, 200.0], dtype=dtype)
             expected = torch.tensor([-1.0, 0, -1, 0], dtype=dtype)
+            before = extreme.clone()
             got = student.focal_gradient(extreme, gamma)
             assert_close(got, expected, what="the gradient at extreme logits", atol=1e-6)
+            unchanged((extreme,), (before,))
