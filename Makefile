@@ -23,7 +23,7 @@ course: $(READY) release book class
 
 ## make test     set up and run every test
 test: $(READY) release
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --durations 25
+	@$(BIN)/python -m pytest -n $(JOBS) --no-loadscope-reorder --durations 25
 
 ## make release  the student notebooks in book/exercises/, from solutions/
 release: $(READY)

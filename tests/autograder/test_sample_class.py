@@ -90,7 +90,6 @@ def marks(course):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("sample")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("student", MARKS)
 def test_every_mark_of_the_sample_class(marks, student):
@@ -98,7 +97,6 @@ def test_every_mark_of_the_sample_class(marks, student):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("sample")
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("student", ENDS)
 def test_the_reason_is_named(marks, student):
@@ -107,7 +105,6 @@ def test_the_reason_is_named(marks, student):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("sample")
 @pytest.mark.timeout(900)
 def test_the_reader_found_nothing(marks):
     assert "your code raised LookupError" in marks["test-reader"]["cross_entropy"]["message"]
@@ -136,7 +133,6 @@ def hidden(assignment: Assignment) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("sample")
 @pytest.mark.timeout(900)
 def test_no_page_of_feedback_holds_a_line_a_literal_or_a_seed_of_a_hidden_test(course):
     """The students' own code and output are left out of the search: what they wrote is theirs."""
