@@ -129,6 +129,13 @@ def definitions(source: str) -> list[Definition]:
     return found
 
 
+#: Fields in which a copy may differ. The library's decorators check arguments; a copied body comes without them.
+_SAYS_NOTHING = (
+    *("annotation", "returns", "type_comment", "simple", "ctx", "kind", "type_params"),
+    "decorator_list",
+)
+
+
 def _in_order(root: ast.AST) -> Iterator[str]:
     """Tokens of a tree; each name it binds stands as the number of its first appearance."""
     names = _Names(root)
@@ -145,7 +152,7 @@ def _in_order(root: ast.AST) -> Iterator[str]:
             return  # a docstring
         yield "(" + ("Assign" if isinstance(node, ast.AnnAssign) else type(node).__name__)
         for field, value in ast.iter_fields(node):
-            if field in ("annotation", "returns", "type_comment", "simple", "ctx", "kind", "type_params"):
+            if field in _SAYS_NOTHING:
                 continue
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.arg) and field in ("name", "arg"):
                 yield number(value)
