@@ -3,11 +3,12 @@
 bytes -> read_notebook -> plan_cells -> sandboxed worker runs the cells -> hidden tests ask it -> verdict
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from .verdict import FATAL, CellOutcome, ExerciseVerdict, SubmissionVerdict, Tes
 CELL_SECONDS = 20.0
 #: All cells of a notebook together: a student's own training runs, but not for ever.
 NOTEBOOK_SECONDS = 120.0
+#: An answer may use so many times a test's limit for all tests of its exercise.
+TESTS_AT_FULL_LENGTH = 4
 #: How an exercise ends when the process it ran in does not work, be it by its own fault or by another answer's.
 BROKEN = ("crashed", "unreadable", "memory", "timeout")
 SECRET_VARIABLE = "GRADATIM_SECRET"
@@ -218,17 +221,20 @@ class Grader:
         if exercise.id in plan.unanswered:
             return self._verdict(exercise, (), 0.0, "missing", f"{exercise.id}: not answered")
 
+        budget = _Budget(TESTS_AT_FULL_LENGTH * exercise.seconds)
+
         def run(seed_of: Callable[[str], int]) -> list[Outcome]:
             return self.session.run(
                 exercise.id,
                 worker.student,
                 seed_of,
-                around=lambda: worker.limits(seconds=exercise.seconds, forbid=exercise.forbid),
+                around=lambda: budget.limits(worker, exercise.seconds, exercise.forbid),
             )
 
         outcomes = run(lambda test: input_seed(self.secret, digest, test))
         verdict = judge(self.session, exercise, outcomes, ran.broken.get(exercise.id))
-        if verdict.score < verdict.max_score and verdict.status in ("failed", "partial", "error"):
+        failed = verdict.score < verdict.max_score and verdict.status in ("failed", "partial", "error")
+        if failed and budget.left >= 0.5 * budget.seconds:  # a slow answer is not run a second time
             verdict = self._diagnostician.explain(verdict, run)
         seconds = round(time.monotonic() - start, 3)
         return ExerciseVerdict(**{**vars(verdict), "seconds": seconds})
@@ -260,6 +266,23 @@ class Grader:
             manual=manual or exercise.manual,
             section=exercise.section,
         )
+
+
+class _Budget:
+    """What the answer may take for all tests of an exercise, in seconds: a class is not held up by one slow answer."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = self.left = seconds
+
+    @contextlib.contextmanager
+    def limits(self, worker: Worker, seconds: float, forbid: tuple[str, ...]) -> Iterator[None]:
+        """The limits of one test. The last ones may find less than `seconds`, but half a second always."""
+        allowed = max(min(seconds, self.left), 0.5)
+        with worker.limits(seconds=allowed, forbid=forbid) as limits:
+            try:
+                yield
+            finally:
+                self.left -= allowed - limits.left
 
 
 def _maybe_hurt_by_others(verdicts: Iterable[ExerciseVerdict], ran: _Ran) -> set[str]:

@@ -151,15 +151,16 @@ class Worker:
     @contextlib.contextmanager
     def limits(
         self, seconds: float = REQUEST_SECONDS, forbid: tuple[str, ...] = (), seed: int | None = None
-    ) -> Iterator[None]:
+    ) -> Iterator[_Limits]:
         """One time budget for all requests in the block; advisory bans on torch's functions and classes by name.
 
-        With a seed, the worker's random generators start from it at the block's first request.
+        With a seed, the worker's random generators start from it at the block's first request. Yields the budget, whose
+        `left` says what remains of it.
         """
         outer = self._limits
         self._limits = _Limits(seconds, tuple(forbid), seed, left=seconds)
         try:
-            yield
+            yield self._limits
         finally:
             self._limits = outer
 
