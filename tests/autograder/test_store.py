@@ -39,3 +39,20 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("target", ["a folder", "nowhere"])
+def test_an_error_names_the_path_that_was_asked_for(tmp_path, target, monkeypatch):
+    path = tmp_path / target
+    if target == "a folder":
+        path.mkdir()
+    else:
+        monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises((IsADirectoryError, FileNotFoundError)) as caught:
+        write_whole(path, b"x")
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == ([path] if target == "a folder" else [])
+
+
+def refuse(**_):
+    raise FileNotFoundError(2, "No such file or directory", "/elsewhere/.part-1")

@@ -1,6 +1,7 @@
 """The command line: each command is imported when it is run; `autograder --help` lists them."""
 
 import argparse
+import errno
 import importlib
 import json
 import re
@@ -193,6 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError) as err:
         reason = (err.strerror or "cannot be used").lower()
         print(f"autograder: {err.filename}: it cannot be written or read there: {reason}", file=sys.stderr)
+        return 2
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        reason = (err.strerror or "cannot be written").lower()
+        print(f"autograder: {err.filename or 'the disk'}: {reason}; nothing is lost", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -54,6 +54,13 @@ class ResultStore:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file by a rename in its own folder, so that an interruption leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_and_rename(path, content)
+    except OSError as err:  # it may name the temporary file, of which the caller knows nothing
+        raise type(err)(err.errno, err.strerror, str(path)) from err
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
         with os.fdopen(handle, "wb") as f:
