@@ -322,7 +322,7 @@ check("quantile_minimiser")
 # | a | softmax cross-entropy of K classes, mean over the samples | `(N,)` int64 |
 # | b | the mean squared error | `(N,)` |
 # | c | softmax cross-entropy of K classes, mean over the samples | `(N,)` int64 |
-# | d | binary cross-entropy, mean over the samples | `(N,)`, 0 or 1 |
+# | d | binary cross-entropy, mean over the samples, right also for logits of $\pm 1000$ | `(N,)`, 0 or 1 |
 # | e | softmax cross-entropy, mean over **all** samples, read in batches that need not divide N | `(N,)` int64 |
 # | f | K labels per sample, any number of which may be on: binary cross-entropy, mean over all elements | `(N, K)`, 0 or 1 |
 

@@ -11,7 +11,7 @@ FOCAL, DICE = "losses.html#losses-focal", "losses.html#losses-dice"
 def focal_terms(logits, target, alpha, gamma):
     """Each element's loss in float64, from p_t written out."""
     z_t = (2 * target.double() - 1) * logits.double()
-    alpha_t = torch.where(target == 1, float(alpha), 1.0 - alpha).double()
+    alpha_t = torch.where(target == 1, target.double() * alpha, 1.0 - alpha)
     return alpha_t * torch.sigmoid(-z_t) ** gamma * torch.nn.functional.softplus(-z_t)
 
 
@@ -19,7 +19,7 @@ def focal_slopes(logits, target, alpha, gamma):
     """d loss / d logit of each element: (1 - p_t)^gamma (gamma p_t log p_t - (1 - p_t)), signed."""
     sign = 2 * target.double() - 1
     z_t = sign * logits.double()
-    alpha_t = torch.where(target == 1, float(alpha), 1.0 - alpha).double()
+    alpha_t = torch.where(target == 1, target.double() * alpha, 1.0 - alpha)
     p, q = torch.sigmoid(z_t), torch.sigmoid(-z_t)
     return sign * alpha_t * q**gamma * (-gamma * p * torch.nn.functional.softplus(-z_t) - q)
 
@@ -80,6 +80,13 @@ def test_focal_values(student, inputs):
         got = student.binary_focal_loss(logits, target, alpha, gamma)
         assert_close(got, expected.to(dtype), what="the focal loss")
         unchanged((logits, target), before)
+    target = some_labels(
+        inputs, 6
+    )  # nothing but samples on the right side: a small loss, and no other hides it
+    logits = (2 * target - 1) * inputs.uniform(5, 8, 6)
+    expected = focal_terms(logits, target, 0.3, 2.0).sum() / target.sum()
+    got = student.binary_focal_loss(logits, target, 0.3, 2.0)
+    assert_close(got, expected, atol=0, what="the focal loss of samples that are well classified")
 
 
 @claim(

@@ -106,13 +106,15 @@ def test_healthy_loop_is_left_alone(student, inputs):
 
 @claim(
     points=1,
-    hint="A loss `with_logits` applies the sigmoid itself.",
+    hint="A loss `with_logits` applies the sigmoid itself. A sigmoid that was rounded to 0 or 1 has no gradient left.",
     section="losses.html#losses-binary",
 )
 def test_loop_d(student, inputs):
-    """fixed_d minimises the binary cross-entropy of the logits, also where logits are large."""
+    """fixed_d minimises the binary cross-entropy of the logits, also for logits of 1000."""
     for n, d, steps, lr, scale in [(11, 4, 30, 0.7, 1), (1, 3, 7, 0.3, 1), (5, 2, 3, 0.5, 300)]:
         x, y, start = inputs.normal(n, d, scale=scale), inputs.integers(0, 2, n).double(), inputs.normal(d)
+        if scale > 1:
+            y = (x @ start < 0).double()  # on the wrong side, where a rounded sigmoid has no gradient left
         expected = descend(lambda W, x=x, y=y: x.T @ (torch.sigmoid(x @ W) - y) / len(x), start, steps, lr)
         got = student.fixed_d(x, y, start, steps, lr)
         assert_close(got, expected, what="the tensor of final weights of loop d")
