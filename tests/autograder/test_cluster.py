@@ -21,11 +21,7 @@ from .hostile import submissions, unusual
 TOY = Path(__file__).parent / "toy_course"
 #: Enough that a worker can be killed while others wait; each with a verdict of its own.
 CLASS = {
-    "good": unusual.GOOD,
-    "wrong": submissions.answer(submissions.WRONG_SOFTPLUS),
-    "empty": b"",
-    "exits": submissions.body("os._exit(1)"),
-    "half": unusual.GOOD[: unusual.GOOD.index(b"RunningMean")],
+    **unusual.FIVE_KINDS,
     **{f"other-{k}": unusual.with_softplus(f"{submissions.RIGHT_SOFTPLUS}# {k}\n") for k in range(8)},
 }
 KILLER = submissions.answer(submissions.WRONG_SOFTPLUS + "# killer\n")

@@ -16,15 +16,11 @@ from autograder import runner
 from autograder.arrival import note_arrival
 from autograder.cli import main
 
-from .hostile import submissions, unusual
+from .hostile import unusual
 
 TOY = Path(__file__).parent / "toy_course"
 CLASS = {
-    "good": unusual.GOOD,
-    "wrong": submissions.answer(submissions.WRONG_SOFTPLUS),
-    "empty": b"",
-    "exits": submissions.body("os._exit(1)"),
-    "half": unusual.GOOD[: unusual.GOOD.index(b"RunningMean")],
+    **unusual.FIVE_KINDS,
     "other": unusual.with_softplus(unusual.NOISY["a lambda"]),
 }
 LONG_AGO = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)

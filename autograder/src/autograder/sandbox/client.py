@@ -86,9 +86,8 @@ class Sandbox:
 
     def open(self) -> Worker:
         """A worker for one submission; its process starts with the first request."""
-        from .submission import (
-            Worker,
-        )  # it imports torch, which whoever only starts a zygote need not wait for
+        # It imports torch, which whoever only starts a zygote need not wait for.
+        from .submission import Worker
 
         return Worker(self.config, self.spawn)
 
