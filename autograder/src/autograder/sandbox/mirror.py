@@ -19,11 +19,15 @@ from .values import DTYPES, plain_tensor
 from .wire import WireError
 
 MAX_TWINS = 100_000
+_NUMPY_HAS = {torch.float64, torch.float32, torch.int64, torch.bool}
 
 
 def raw_bytes(tensor: torch.Tensor) -> bytes:
     """The elements in logical order, as bytes."""
-    plain = plain_tensor(tensor).contiguous()
+    plain = plain_tensor(tensor)
+    if plain.dtype in _NUMPY_HAS:
+        return plain.numpy().tobytes()
+    plain = plain.contiguous()
     flat = plain.as_strided((plain.numel(),), (1,))  # an expanded single element counts as contiguous
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 

@@ -205,8 +205,17 @@ class Writer:
             node.update(b=index, o=offset, st=list(tensor.stride()))
 
 
+_EXACT = (torch.Tensor, torch.nn.Parameter)
+
+
 def plain_tensor(value: torch.Tensor) -> torch.Tensor:
     """The tensor's data as a dense CPU tensor of torch's own class, sharing memory where that is possible."""
+    # Nearly always; and every frame asks it of each tensor that it has to do with.
+    simple = (
+        type(value) in _EXACT and value.is_cpu and value.layout is torch.strided and not value.is_quantized
+    )
+    if simple and not value.is_conj() and not value.is_neg():
+        return value.detach()
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         plain = torch.Tensor.detach(value)
         if plain.layout is not torch.strided or plain.is_quantized or plain.is_meta:
