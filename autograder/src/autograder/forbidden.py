@@ -8,8 +8,10 @@ What the tree cannot decide (a name built at run time) is left to the worker's h
 """
 
 import ast
+import contextlib
 import functools
 import symtable
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -107,9 +109,8 @@ def _notebook_names(statement: ast.AST) -> set[str]:
 def _read(sources: tuple[str, ...]) -> _Module:
     module = _Module({}, {k: {v} for k, v in WELL_KNOWN.items()}, {})
     for source in sources:
-        try:
-            tree = ast.parse(_without_magics(source))
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = _parse(source)
+        if tree is None:
             continue
         lines = source.splitlines()
         for node in ast.walk(tree):
@@ -120,6 +121,25 @@ def _read(sources: tuple[str, ...]) -> _Module:
                 module.imports.setdefault(local, set()).add(dotted)
         _collect(tree.body, module)
     return module
+
+
+def _parse(source: str) -> ast.Module | None:
+    """The syntax tree of a cell, IPython's own syntax (`files = !ls`, `torch.exp?`) included. None if it cannot run."""
+    with warnings.catch_warnings(), contextlib.suppress(ValueError, RecursionError, MemoryError):
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(_without_magics(source))
+        except SyntaxError:
+            with contextlib.suppress(SyntaxError):
+                return ast.parse(_as_ipython_reads(source))
+    return None
+
+
+def _as_ipython_reads(source: str) -> str:
+    from IPython.core.inputtransformer2 import TransformerManager  # slow to import, and seldom needed
+
+    first, _, rest = source.lstrip().partition("\n")
+    return TransformerManager().transform_cell(rest if first.startswith("%%") else source)
 
 
 def _without_magics(source: str) -> str:
