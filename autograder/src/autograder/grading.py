@@ -4,6 +4,7 @@ bytes -> read_notebook -> plan_cells -> sandboxed worker runs the cells -> hidde
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import secrets
@@ -19,6 +20,7 @@ import torch
 from .assignment import Assignment, Exercise
 from .diagnosis import Diagnostician
 from .forbidden import find_forbidden
+from .meddling import meddles
 from .reading import read_notebook
 from .recovery import CellPlan, PlannedCell, Template, plan_cells
 from .release import load_template
@@ -89,7 +91,8 @@ class Grader:
         self.cell_seconds = cell_seconds
         self.template: Template = load_template(assignment)
         self._resources = ExitStack()
-        self.session = self._resources.enter_context(Session(assignment))
+        common = functools.partial(input_seed, secret, "common")
+        self.session = self._resources.enter_context(Session(assignment, common))
         self._config = sandbox or SandboxConfig()
         self._sandbox: Sandbox | None = None
         self._diagnostician = Diagnostician(self.session, secret)
@@ -167,7 +170,7 @@ class Grader:
                 for e in self.assignment.exercises
             ]
             restarts = worker.restarts
-        suspects = _maybe_hurt_by_others(verdicts, ran)
+        suspects = _maybe_hurt_by_others(verdicts, ran) | _maybe_meddled_with(verdicts, plan)
         verdicts = [self._grade_apart(v, plan, digest) if v.id in suspects else v for v in verdicts]
         return SubmissionVerdict(
             self.assignment.name,
@@ -200,7 +203,7 @@ class Grader:
                     (),
                 )
             else:
-                result = worker.run_cell(cell.source, seconds=min(self.cell_seconds, left))
+                result = worker.run_cell(cell.source, min(self.cell_seconds, left), to_the_end=True)
                 message = f"{result.ename}: {result.evalue}" if result.status != "ok" else ""
                 status, outputs = result.status, tuple(result.outputs)
                 if status == "error" and not result.ename:  # no exception has no name
@@ -293,6 +296,16 @@ def _maybe_hurt_by_others(verdicts: Iterable[ExerciseVerdict], ran: _Ran) -> set
     ended = {v.id for v in verdicts if v.status in BROKEN}
     crashed = {exercise for exercise, (status, _) in ran.broken.items() if status == "crashed"}
     return ended if len(ended) > 1 else ended & crashed
+
+
+def _maybe_meddled_with(verdicts: Iterable[ExerciseVerdict], plan: CellPlan) -> set[str]:
+    """Exercises with marks lost, where another answer may have changed what they use."""
+    lost = {v.id for v in verdicts if v.score < v.max_score and v.status in ("failed", "partial", "error")}
+    if not lost:
+        return set()
+    answers = [c for c in plan.cells if c.origin == "answer" and c.exercise is not None]
+    meddling = {c.exercise for c in answers if meddles(c.source)}
+    return {exercise for exercise in lost if meddling - {exercise}}
 
 
 def judge(

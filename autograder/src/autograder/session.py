@@ -20,6 +20,7 @@ import pytest
 
 from . import testing
 from .assignment import Assignment, AssignmentError
+from .memory import bounded_memory
 from .sandbox.failure import STANDARD
 from .student import StudentFailure
 from .testing import Claim, Inputs, WrongAnswer
@@ -72,12 +73,15 @@ class _Job:
 
 
 class Session:
-    """The hidden tests of one assignment, collected. Not for use by two threads at once."""
+    """The hidden tests of one assignment, collected. Not for use by two threads at once.
 
-    def __init__(self, assignment: Assignment) -> None:
+    `common_seed_of` gives a test's `inputs.common`; without it that is the seed of the run.
+    """
+
+    def __init__(self, assignment: Assignment, common_seed_of: Callable[[str], int] | None = None) -> None:
         self.assignment = assignment
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._plugin = _Plugin(assignment, self._jobs)
+        self._plugin = _Plugin(assignment, self._jobs, common_seed_of)
         self._thread = threading.Thread(target=self._main, name=f"pytest-{assignment.name}", daemon=True)
         self._thread.start()
         self._plugin.ready.wait()
@@ -146,8 +150,13 @@ class Session:
 
 
 class _Plugin:
-    def __init__(self, assignment: Assignment, jobs: "queue.SimpleQueue[_Job | None]") -> None:
-        self.assignment, self.jobs = assignment, jobs
+    def __init__(
+        self,
+        assignment: Assignment,
+        jobs: "queue.SimpleQueue[_Job | None]",
+        common_seed_of: Callable[[str], int] | None,
+    ) -> None:
+        self.assignment, self.jobs, self.common_seed_of = assignment, jobs, common_seed_of
         self.ready = threading.Event()
         self.failure: str | None = None
         self.infos: dict[str, list[TestInfo]] = {}
@@ -163,7 +172,9 @@ class _Plugin:
     @pytest.fixture
     def inputs(self, request: pytest.FixtureRequest) -> Inputs:
         assert self.job is not None
-        return Inputs(self.job.seed_of(request.node.name))
+        name = request.node.name
+        common = None if self.common_seed_of is None else self.common_seed_of(name)
+        return Inputs(self.job.seed_of(name), common)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and self.failure is None:
@@ -205,7 +216,7 @@ class _Plugin:
                 outcomes.append(Outcome(item.name, "skipped", f"not run: {ended}"))
                 continue
             self.last = Outcome(item.name, "passed")
-            with testing.recording(self.last.compared), job.around():
+            with testing.recording(self.last.compared), job.around(), bounded_memory():
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
             outcomes.append(self.last)
             if job.stop_when_fatal and self.last.status in FATAL:

@@ -3,6 +3,7 @@
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from autograder.testing import Inputs, assert_close, claim
@@ -10,27 +11,26 @@ from autograder.testing import Inputs, assert_close, claim
 IMBALANCE = "losses.html#losses-imbalance"
 
 
-def factor(p_t, target, method):
-    """d loss / d logit of a sample is its factor times (p - t); weighted and focal change the factor."""
-    if method == "plain":
-        return torch.ones_like(p_t)
-    if method == "weighted":
-        n, n1 = target.shape[-1], target.sum(-1, keepdim=True)
-        return torch.where(target == 1, n / (2 * n1), n / (2 * (n - n1)))
-    return (1 - p_t) ** 2 - 2 * (1 - p_t) * p_t * torch.log(p_t)
-
-
 def fit(features, target, method, steps=60, lr=0.5):
-    """Gradient descent with the gradient written out; (..., N, D) features, all tasks at once."""
-    weights = torch.zeros(*features.shape[:-2], features.shape[-1], dtype=features.dtype)
-    bias = torch.zeros(features.shape[:-2], dtype=features.dtype)
+    """Gradient descent with the gradient written out; (..., N, D) float64 features, all tasks at once.
+
+    In NumPy, which is four times as fast as torch on arrays so small. d loss / d logit of a sample is its factor times
+    (p - t); weighted and focal change the factor.
+    """
+    x, t = features.numpy(), target.numpy()
+    n, positive = t.shape[-1], t.sum(-1, keepdims=True)
+    weights, bias = np.zeros((*x.shape[:-2], 1, x.shape[-1])), np.zeros((*x.shape[:-2], 1))
+    factor = np.where(t == 1, n / (2 * positive), n / (2 * (n - positive))) if method == "weighted" else 1.0
     for _ in range(steps):
-        z = (features @ weights.unsqueeze(-1)).squeeze(-1) + bias.unsqueeze(-1)
-        p = torch.sigmoid(z)
-        g = factor(torch.sigmoid((2 * target - 1) * z), target, method) * (p - target) / z.shape[-1]
-        weights = weights - lr * (g.unsqueeze(-2) @ features).squeeze(-2)
-        bias = bias - lr * g.sum(-1)
-    return weights, bias
+        z = (weights @ np.swapaxes(x, -1, -2))[..., 0, :] + bias
+        p = 1 / (1 + np.exp(-z))
+        if method == "focal":
+            p_t = 1 / (1 + np.exp(-(2 * t - 1) * z))
+            factor = (1 - p_t) ** 2 - 2 * (1 - p_t) * p_t * np.log(p_t)
+        g = factor * (p - t) / n
+        weights = weights - lr * (g[..., None, :] @ x)
+        bias = bias - lr * g.sum(-1, keepdims=True)
+    return torch.from_numpy(weights[..., 0, :]), torch.from_numpy(bias[..., 0])
 
 
 def score(logits, target):
@@ -199,7 +199,7 @@ def breast_cancer():
 
 @lru_cache(maxsize=16)
 def unseen_ratio(seed, method, splits=24):
-    """Mean difference over its standard error, on splits of the breast cancer data that the student has not seen."""
+    """Mean difference over its standard error, on splits of the breast cancer data that no student has seen."""
     inputs = Inputs(seed)
     values, truth = breast_cancer()
     trains, tests = [], []
@@ -231,7 +231,7 @@ def supported(ratio):
 def holds(student, inputs, method):
     finding = student.findings[method]
     assert isinstance(finding, str)
-    assert finding.strip().lower() in supported(unseen_ratio(inputs.seed, method))
+    assert finding.strip().lower() in supported(unseen_ratio(inputs.common, method))
 
 
 @claim(

@@ -97,6 +97,7 @@ class SandboxConfig:
         """RLIMIT values for a worker of a zygote of that address space, whose user has so many tasks already."""
         return {
             "AS": address_space + self.memory_bytes,
+            "DATA": address_space + self.memory_bytes,  # whatever the grader's own is at the moment
             "CPU": self.cpu_seconds,
             "FSIZE": self.scratch_bytes,
             "NOFILE": 256,

@@ -12,11 +12,13 @@ from .graphs import Graphs, attach, describe
 from .mirror import TensorTable
 from .reader import Reader
 from .values import Writer
-from .wire import WireError, refusing
+from .wire import CAPS, WireError, refusing
 
 
 class Peer:
     """One side. A subclass says how a request is sent (`send_request`) and what its own objects are."""
+
+    reader_caps = CAPS
 
     def __init__(self, first_id: int, strong: bool):
         self.tensors = TensorTable(first_id, strong)
@@ -46,7 +48,7 @@ class Peer:
             self._add_news(message, writer)
             reply, buffers = self.send_request(message, writer.finish(), name)
             keep = reply.get("keep") is True
-            reader = Reader(self, buffers, is_reply=True)
+            reader = Reader(self, buffers, self.reader_caps, is_reply=True)
             with refusing("not a reply"):
                 return self._take_reply(reply, reader, writer, keep)
         finally:

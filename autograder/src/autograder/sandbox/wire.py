@@ -55,6 +55,8 @@ class Caps:
 
 
 CAPS = Caps()
+#: What the worker sends is held in several copies until it is compared; with these caps they fit in 200 MB.
+WORKER_CAPS = Caps(total=32 << 20, tensor=32 << 20)
 
 
 class Deadline:
