@@ -17,6 +17,7 @@ from .ingest import SubmittedFile
 from .report_page import RESOURCE, SLOWEST, report_html
 from .similarity import Answers, Similarity
 from .store import write_whole
+from .suspicion import suspicious_lines
 from .verdict import ExerciseVerdict, SubmissionVerdict
 
 Graded = tuple[SubmittedFile, SubmissionVerdict]
@@ -193,6 +194,9 @@ def _suspicions(graded: Sequence[Graded]) -> list[dict[str, str]]:
         if verdict.restarts:
             times = "once" if verdict.restarts == 1 else f"{verdict.restarts} times"
             evidence.append(f"the sandboxed process had to be started again {times}")
+        for cell in verdict.cells:
+            if cell.origin in ("answer", "extra"):
+                evidence += [f"{cell.exercise or 'a cell'} {line}" for line in suspicious_lines(cell.source)]
         found += [{"student": file.student, "evidence": text} for text in dict.fromkeys(evidence)]
     return found
 
