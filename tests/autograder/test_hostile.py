@@ -86,6 +86,23 @@ def test_a_right_answer_in_an_unusual_way_gets_full_marks(graded, source):
     assert marks(verdict) == (3, 3), verdict.exercise("softplus")
 
 
+@pytest.mark.parametrize("above", unusual.ONLY_HERE.values(), ids=unusual.ONLY_HERE)
+def test_a_line_that_fails_only_here_costs_nothing(graded, above):
+    verdict = graded(unusual.with_softplus(f"{above}\n{submissions.RIGHT_SOFTPLUS}"))
+    assert marks(verdict) == (3, 3), verdict.exercise("softplus")
+
+
+@pytest.mark.parametrize(("source", "points"), unusual.AFTER_AN_ERROR.values(), ids=unusual.AFTER_AN_ERROR)
+def test_what_stands_below_an_error(graded, source, points):
+    assert marks(graded(unusual.with_softplus(source))) == (points, 3)
+
+
+@pytest.mark.parametrize("above", unusual.MEDDLING.values(), ids=unusual.MEDDLING)
+def test_an_answer_that_changes_what_the_others_use_costs_itself_alone(graded, above):
+    verdict = graded(unusual.with_softplus(f"{above}\ndef softplus(x): return None"))
+    assert marks(verdict) == (0, 3), verdict.exercise("running_mean")
+
+
 @pytest.mark.parametrize(("source", "points"), unusual.NEARLY.values(), ids=unusual.NEARLY)
 def test_a_nearly_right_answer_gets_what_it_earned(graded, source, points):
     assert marks(graded(unusual.with_softplus(source))) == (points, 3)
@@ -105,6 +122,33 @@ def test_what_an_exception_says_never_reaches_the_student(graded):
         assert all(
             "inputs" not in t.message and "[" not in t.message for t in verdict.exercise("softplus").tests
         )
+
+
+@pytest.mark.parametrize("code", unusual.CARRIERS.values(), ids=unusual.CARRIERS)
+def test_no_message_carries_what_an_answer_made_of_its_input(graded, code):
+    verdict = graded(unusual.carrying(code))
+    assert marks(verdict) == (0, 3)
+    assert "4711" not in _told(verdict), _told(verdict)
+
+
+@pytest.mark.parametrize("flag", unusual.FORGED_ERRORS)
+def test_no_forged_error_carries_a_text(graded, flag):
+    verdict = graded(unusual.forged_error(flag))
+    assert marks(verdict)[0] == 0
+    assert "4711" not in _told(verdict), _told(verdict)
+
+
+def _told(verdict):
+    """All that the verdict says to the student, but for the source of their own cells."""
+    told = [verdict.message, *(e.message for e in verdict.exercises)]
+    told += [t.message for e in verdict.exercises for t in e.tests]
+    told += [str(c.message) + str(c.outputs) for c in verdict.cells]
+    return "\n".join(told)
+
+
+def test_a_shape_of_the_tests_own_sizes_is_told(graded):
+    verdict = graded(unusual.with_softplus("def softplus(x): return torch.logaddexp(x, 0 * x)[None]"))
+    assert "has shape (1," in _told(verdict), _told(verdict)
 
 
 def test_equal_answers_get_equal_verdicts(grader):

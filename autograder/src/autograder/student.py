@@ -20,7 +20,7 @@ from torch.utils.weak import TensorWeakRef
 
 from .sandbox.failure import STANDARD, StudentFailure, failure
 from .sandbox.mirror import raw_bytes
-from .sandbox.operations import OPERATIONS, Listed
+from .sandbox.operations import OPERATIONS, Listed, kind_of
 from .sandbox.remote import Remote, lost
 from .sandbox.submission import Worker
 
@@ -110,6 +110,11 @@ class StudentObject:
     __hash__ = object.__hash__
 
 
+def _label_of(kind: str) -> str:
+    """What messages call an object. Not by its class: that name is the student's, and may spell a hidden input."""
+    return kind if kind in ("module", "optimizer") else "object"
+
+
 def _forward(operation: str) -> Callable[..., Any]:
     def method(self: StudentObject, *args: Any) -> Any:
         return self._perform(operation, *args)
@@ -155,7 +160,8 @@ class RemoteStudent:
             value = self._worker.do("lookup", name, name=name)
             if not isinstance(value, RemoteNamed):
                 return value  # data and objects can be others the next time
-            self._found[name] = value  # the worker finds it by name at every call, so it is asked only once
+            # the worker finds it by name at every call, so it is asked only once
+            self._found[name] = RemoteNamed(self._worker, name, value._kind)
         return self._found[name]
 
     def __dir__(self) -> list[str]:
@@ -165,9 +171,9 @@ class RemoteStudent:
 class RemoteObject(StudentObject):
     """An object that lives in the worker, by its number there."""
 
-    def __init__(self, worker: Worker, remote: Remote, number: int, label: str, kind: str):
+    def __init__(self, worker: Worker, remote: Remote, number: int, kind: str):
         self._worker, self._remote, self._number = worker, remote, number
-        self._label, self._kind, self._methods = label, kind, set()
+        self._label, self._kind, self._methods = _label_of(kind), kind, set()
 
     def _perform(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         if not self._remote.alive:
@@ -234,6 +240,8 @@ class RemoteNamed(StudentObject):
     def _perform(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         name = f"{self._label}.{args[0]}" if operation == "getattr" else self._label
         result = self._worker.do(operation, self, *args, name=name, **kwargs)
+        if operation == "call" and type(result) is RemoteObject:
+            result._label = self._label
         if operation == "getattr" and isinstance(result, _RemoteMethod):
             return lambda *a, **k: self._worker.do("method", self, args[0], *a, name=name, **k)
         return result
@@ -247,10 +255,10 @@ def make_remote(worker: Worker, remote: Remote, node: dict[str, Any]) -> Any:
     """The proxy for a node that names a thing in the worker."""
     match node["$"]:
         case "h":
-            return RemoteObject(worker, remote, node["i"], node.get("n", "object"), node.get("k", "object"))
-        case "nm":
-            return RemoteNamed(worker, node.get("v", ""), node.get("k", "function"))
-    return _RemoteMethod(None, node.get("v", ""))
+            return RemoteObject(worker, remote, node["i"], node["k"])
+        case "nm":  # who looked it up knows its name
+            return RemoteNamed(worker, "", node["k"])
+    return _RemoteMethod(None, "")
 
 
 # In this process
@@ -303,7 +311,7 @@ class LocalStudent:
         if isinstance(value, types.GeneratorType) or not _is_proxied(value):
             return value
         named = inspect.isclass(value) or inspect.isroutine(value)
-        return LocalObject(self, value, label if named else type(value).__name__)
+        return LocalObject(self, value, label if named else _label_of(kind_of(value)))
 
     def _inward(self, value: Any) -> Any:
         """What the student's code gets for an argument of a test: the object itself for a proxy."""
@@ -411,7 +419,10 @@ class LocalObject(StudentObject):
 
     def _perform(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         label = f"{self._label}.{args[0]}" if operation == "getattr" else self._label
-        return self._student._run(OPERATIONS[operation], operation, label, self._value, args, kwargs)
+        result = self._student._run(OPERATIONS[operation], operation, label, self._value, args, kwargs)
+        if operation == "call" and type(result) is LocalObject:
+            result._label = self._label
+        return result
 
     @property
     def __class__(self) -> type:

@@ -27,7 +27,10 @@ TOLERANCE = {
 
 
 class WrongAnswer(AssertionError):
-    """A failed comparison whose text holds no input and no expected value, so a student may read it."""
+    """A failed comparison whose text holds no input and no expected value, so a student may read it.
+
+    Nor does it repeat what the answer could have made of an input: the name of a class, a length, any shape.
+    """
 
 
 @dataclass(frozen=True)
@@ -59,26 +62,32 @@ def claim(*, points: float, hint: str, section: str = "") -> Callable[[T], T]:
 class Inputs:
     """Inputs that nobody can guess and that are the same at every regrade: a generator seeded by a digest.
 
-    Every method returns CPU tensors; `dtype` is float64 unless said otherwise.
+    Every method returns CPU tensors; `dtype` is float64 unless said otherwise. `seed` is the submission's own. `common`
+    is one that the whole class shares, as secret as the other: for what takes long and is then computed once, and where
+    the same finding must get the same mark from everybody.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, common: int | None = None) -> None:
         self.seed = seed % (1 << 63)
+        self.common = self.seed if common is None else common % (1 << 63)
         self.generator = torch.Generator().manual_seed(self.seed)
 
     def normal(
         self, *shape: int, dtype: torch.dtype = torch.float64, scale: float = 1.0, mean: float = 0.0
     ) -> torch.Tensor:
+        _known_sizes.update(shape)
         return (torch.randn(shape, generator=self.generator, dtype=torch.float64) * scale + mean).to(dtype)
 
     def uniform(
         self, low: float, high: float, *shape: int, dtype: torch.dtype = torch.float64
     ) -> torch.Tensor:
+        _known_sizes.update(shape)
         u = torch.rand(shape, generator=self.generator, dtype=torch.float64)
         return (low + (high - low) * u).to(dtype)
 
     def integers(self, low: int, high: int, *shape: int) -> torch.Tensor:
         """int64, low <= value < high."""
+        _known_sizes.update(shape)
         return torch.randint(low, high, shape, generator=self.generator)
 
     def permutation(self, n: int) -> torch.Tensor:
@@ -117,7 +126,8 @@ _recorders: list[list[Any]] = []
 
 @contextlib.contextmanager
 def recording(compared: list[Any]) -> Iterator[None]:
-    """Append to `compared` whatever `assert_close` is given meanwhile, for the diagnosis of a wrong answer."""
+    """One test's run: append to `compared` whatever `assert_close` is given, for the diagnosis of a wrong answer."""
+    _known_sizes.clear()
     _recorders.append(compared)
     try:
         yield
@@ -160,21 +170,42 @@ def _compare(
             _compare(got[key], value, rtol, atol, f"{what}[{key!r}]", check_dtype)
     elif isinstance(expected, list | tuple):
         if not isinstance(got, list | tuple) or len(got) != len(expected):
-            raise WrongAnswer(f"{what} must be a sequence of {len(expected)} values, got {_kind(got)}")
+            found = _length(got, len(expected)) if isinstance(got, list | tuple) else _kind(got)
+            raise WrongAnswer(f"{what} must be a sequence of {len(expected)} values, got {found}")
         for k, value in enumerate(expected):
             _compare(got[k], value, rtol, atol, f"{what}[{k}]", check_dtype)
     else:
         raise TypeError(f"assert_close: expected must be data, got {type(expected).__name__}")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any, expected: tuple[int, ...] = ()) -> str:
     if value is None:
         return "None"
     if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, list | tuple):
-        return f"a {type(value).__name__} of length {len(value)}"
-    return f"a value of type {type(value).__name__[:40]}"
+        return f"a tensor of {_shape(value, expected)}"
+    known = next((kind for kind in _KNOWN_TYPES if type(value) is kind), None)
+    if known is None and isinstance(value, list | tuple):
+        known = list if isinstance(value, list) else tuple
+    return f"a value of type {known.__name__}" if known else "an object of another type"
+
+
+_KNOWN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, range, np.ndarray)
+#: The sizes of the running test's own inputs.
+_known_sizes: set[int] = set()
+
+
+def _length(values: Sequence[Any], expected: int) -> str:
+    return "fewer" if len(values) < expected else "more"
+
+
+def _shape(tensor: torch.Tensor, expected: tuple[int, ...]) -> str:
+    """A shape, if it is made of sizes that the test itself brought; else how it differs."""
+    sizes = tuple(tensor.shape)
+    if len(sizes) <= len(expected) + 2 and all(s <= 1 or s in _known_sizes or s in expected for s in sizes):
+        return f"shape {sizes}"
+    if len(sizes) == len(expected):
+        return "another shape with as many axes"
+    return f"another shape with {'more' if len(sizes) > len(expected) else 'fewer'} axes"
 
 
 def _compare_tensors(
@@ -188,7 +219,8 @@ def _compare_tensors(
     if not isinstance(got, torch.Tensor):
         raise WrongAnswer(f"{what} must be a tensor of shape {tuple(expected.shape)}, got {_kind(got)}")
     if got.shape != expected.shape:
-        raise WrongAnswer(f"{what} has shape {tuple(got.shape)}, it must have shape {tuple(expected.shape)}")
+        shape = tuple(expected.shape)
+        raise WrongAnswer(f"{what} has {_shape(got, shape)}, it must have shape {shape}")
     if check_dtype and got.dtype != expected.dtype:
         raise WrongAnswer(f"{what} has dtype {got.dtype}, it must have {expected.dtype}")
     got, expected = got.detach(), expected.detach()

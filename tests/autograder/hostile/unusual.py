@@ -211,6 +211,88 @@ NOISY = {
     ),
 }
 
+#: Lines that fail, or have nothing to do, only while grading. In the answer's own cell, above it.
+ONLY_HERE = {
+    "a package installed": "!pip install seaborn",
+    "a package installed by magic": "%pip install seaborn",
+    "a captured shell command": "files = !ls\nprint(files[0])",
+    "a question": "name = input('your name? ')\nprint(name)",
+    "a password": "import getpass\ntoken = getpass.getpass()",
+    "a package that is missing": "import a_package_that_is_missing as sns\nsns.set_theme()",
+    "a missing package imported from": "from google.colab import drive\ndrive.mount('/content/drive')",
+    "a missing package in a timed cell": "%%time\nimport a_package_that_is_missing",
+    "a missing package in a captured cell": "%%capture --no-stderr\nimport a_package_that_is_missing",
+    "a magic that is missing": "%load_ext a_package_that_is_missing\n%tensorboard --logdir runs",
+    "a file of the student's": "import json\nmine = json.load(open('../data/mine.json'))",
+    "a subprocess": "import subprocess\nsubprocess.run(['pip', 'list'], check=True)",
+    "a download": "import urllib.request\nurllib.request.urlretrieve('https://example.org/x', 'x')",
+    "a name of an earlier cell that failed": "sns.set_theme()",
+    "an own test that fails": "assert 1 == 2, 'to do'",
+    "an error in a function called": "def boom():\n    return 1 / 0\nboom()",
+}
+
+#: Cells whose first line fails, and the points of the answer that they leave, as at the student's.
+AFTER_AN_ERROR = {
+    "at the student's, too: the function above stays": (
+        RIGHT_SOFTPLUS + "\n1 / 0\n" + WRONG_SOFTPLUS,
+        3,
+    ),
+    "only here: the last function counts": (
+        RIGHT_SOFTPLUS + "\nimport a_package_that_is_missing\n" + WRONG_SOFTPLUS,
+        0,
+    ),
+    "only here: the last function counts, and is right": (
+        WRONG_SOFTPLUS + "\nimport a_package_that_is_missing\n" + RIGHT_SOFTPLUS,
+        3,
+    ),
+    "what the answer uses stands below": (
+        "import a_package_that_is_missing\nfrom math import log\nZERO = torch.zeros(1, dtype=torch.float64)\n"
+        "plus = torch.logaddexp\ndef softplus(x): return plus(x, ZERO) * (log(2) / log(2))",
+        3,
+    ),
+}
+
+#: What an answer makes of a hidden input for its own feedback to repeat: `secret` is its digits.
+CARRIERS = {
+    "a class's name": "return type('C' + secret, (), {})()",
+    "a class's name at a timeout": (
+        "def slow(*a): time.sleep(99)\nreturn type('C' + secret, (), {n: slow for n in ('__getattr__', 'dtype')})()"
+    ),
+    "a named tuple's name": "import collections\nreturn collections.namedtuple('N' + secret, 'a')(1)",
+    "a shape": "return torch.empty(0, int(secret), dtype=torch.float64)",
+    "a length": "return [None] * (int(secret) // 1000)",
+    "an exit status": "os._exit(int(secret) % 200 + 13)",
+    "an exception": "raise ValueError(secret)",
+    "an exception's name": "raise type('E' + secret, (ValueError,), {})()",
+    "a dtype": "return torch.zeros(1, dtype=torch.complex32) if int(secret) else x",
+    "a printed line": "print(secret, flush=True)\nsys.stderr.write(secret)\nraise ValueError",
+    "a warning": "import warnings\nwarnings.warn(secret)\nreturn secret",
+    "a string": "return secret",
+    "a number": "return int(secret)",
+}
+
+#: The flags of an error that a worker reports, each with a text of the student's making.
+FORGED_ERRORS = ("missing", "lost", "memory", "wire", "forbidden")
+_PATCHED_WIRE = """
+wire = [m for n, m in sys.modules.items() if n.endswith("sandbox.wire")][0]
+pack = wire.pack
+def forged(message, *args, **kwargs):
+    if "reply" in message:
+        message = {"reply": message["reply"], "error": {"type": secret, "bases": [], "message": secret, FLAG: True}}
+    return pack(message, *args, **kwargs)
+wire.pack = forged
+return x
+"""
+
+#: How an answer to one exercise may reach what another uses.
+MEDDLING = {
+    "torch's function": "torch.zeros_like = lambda *a, **k: torch.ones(1)",
+    "torch's function by setattr": "setattr(torch, 'zeros_like', lambda *a, **k: torch.ones(1))",
+    "torch's method": "torch.Tensor.__mul__ = lambda a, b: a",
+    "a function of an imported name": "from torch import Tensor\nTensor.__mul__ = lambda a, b: a",
+    "the other's own name": "globals().update(torch=None)",
+}
+
 #: name -> (answer to softplus, points): wrong in a way that looks right.
 NEARLY = {
     "float32 for float64": ("def softplus(x): return torch.logaddexp(x, 0 * x).float()", 0),
@@ -242,3 +324,13 @@ NEARLY = {
 
 def with_softplus(source):
     return answer(source)
+
+
+def carrying(code, needle="4711471"):
+    """A body of softplus that makes `secret` of its input: here always the same digits, so that they can be sought."""
+    half = int(needle) // 7
+    return body(f"import math\nsecret = str(int({half} + 0 * math.floor(float(x.sum()))) * 7)\n{code}")
+
+
+def forged_error(flag):
+    return carrying(_PATCHED_WIRE.replace("FLAG", repr(flag)))

@@ -18,7 +18,7 @@ from .peer import Peer
 from .reader import Reader
 from .torchnames import torch_name
 from .values import Writer
-from .wire import WireError, refusing
+from .wire import WORKER_CAPS, WireError, refusing
 
 MAX_NESTING = 20  # a student's function calling a test's function calling a student's function ...
 MAX_RAISED = 100
@@ -31,6 +31,8 @@ class Remote(Peer):
     `ask(message, buffers, name)` sends a request and returns the reply, or raises. `make_handle(remote, node)` makes
     the proxy of an object. `give_up()` ends the process.
     """
+
+    reader_caps = WORKER_CAPS
 
     def __init__(
         self,
@@ -102,7 +104,7 @@ class Remote(Peer):
         number, nodes, keywords = message.get("fn"), message.get("args"), message.get("kwargs")
         if type(number) is not int or not 0 < number <= len(self._functions):
             raise WireError("no such function")
-        reader = Reader(self, buffers)
+        reader = Reader(self, buffers, self.reader_caps)
         with refusing("not a call"):
             args = [reader.value(node) for node in nodes]
             kwargs = {reader.text(key): reader.value(node) for key, node in keywords.items()}
@@ -119,7 +121,7 @@ class Remote(Peer):
     def _differentiate_here(
         self, message: dict[str, Any], buffers: list[bytearray]
     ) -> tuple[dict, list[bytes]]:
-        reader = Reader(self, buffers)
+        reader = Reader(self, buffers, self.reader_caps)
         with refusing("not a list of gradients"):
             gradients = [reader.value(node) for node in message["gradients"]]
             self.take_news(message, reader)
@@ -183,8 +185,8 @@ class Remote(Peer):
             raise WireError("no such kind of value")
         handle = self._handles.get(number) if kind == "h" else None
         if handle is None:
-            labels = {key: reader.text(node[key])[:80] for key in ("n", "k", "v") if key in node}
-            handle = self._make_handle(self, {"$": kind, "i": number, **labels})
+            shown = reader.text(node.get("k", "object"))
+            handle = self._make_handle(self, {"$": kind, "i": number, "k": shown})
             if kind == "h":
                 self._handles[number] = handle
         return handle

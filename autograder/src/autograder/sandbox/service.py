@@ -84,7 +84,7 @@ class Service(Peer):
             self._shell.outputs.clear()
         reply["reply"] = number
         try:
-            frame = wire.pack(reply, parts)
+            frame = wire.pack(reply, parts, wire.WORKER_CAPS)
         except WireError as error:
             frame = wire.pack({"reply": number, **self._failure(error)})
         wire.send(self._connection, frame)
@@ -109,7 +109,7 @@ class Service(Peer):
         self._cells.enter()
         error: BaseException | None
         try:
-            error = self._shell.run(message["source"])
+            error = self._shell.run(message["source"], message.get("to_the_end") is True)
         except KeyboardInterrupt as interrupt:
             error = interrupt
         self._cells.leave()
@@ -133,7 +133,7 @@ class Service(Peer):
         message["id"] = self._requests
         outer, self._running = self._running, False
         try:
-            wire.send(self._connection, wire.pack(message, buffers))
+            wire.send(self._connection, wire.pack(message, buffers, wire.WORKER_CAPS))
             while True:
                 reply, parts = wire.receive(self._connection)
                 if "op" not in reply:
@@ -269,7 +269,7 @@ class Service(Peer):
             self._count += 1
             number = self._count
             self._objects[number], self._numbers[id(value)] = value, number
-        return {"$": "h", "i": number, "n": str(type(value).__name__)[:80], "k": kind_of(value)}
+        return {"$": "h", "i": number, "k": kind_of(value)}
 
     def read_opaque(self, node: dict[str, Any], reader: Reader) -> Any:
         match node.get("$"):

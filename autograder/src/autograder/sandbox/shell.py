@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import builtins
+import contextlib
 import io
+import re
 import sys
+import traceback
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.text import SList
 from traitlets.config import Config
 
 TEXT_LIMIT = 1 << 20  # characters of printed text a cell may leave
 DATA_LIMIT = 8 << 20  # characters of figures and representations a cell may leave
 MAX_OUTPUTS = 1000
+COMMAND_NOT_FOUND = 127  # a shell's exit status
 _TRUNCATED = "\n[output truncated]\n"
+
+
+class NotWhileGrading(RuntimeError):
+    """What a notebook may do on a student's machine, and not here."""
+
+
+#: Errors that a right answer may meet while it is graded and nowhere else.
+_CAUSED_HERE = (NotWhileGrading, ImportError, OSError, UsageError)
+#: They run the cell and report on it, and swallow its errors. The line stays, as a comment.
+_HARMLESS_CELL_MAGIC = re.compile(r"\A\s*%%(?=(time|capture(\s+--\S+)*)[ \t]*\n)")
 
 
 class Outputs:
@@ -112,12 +129,15 @@ class NotebookShell(InteractiveShell):
         self.outputs.error(safe_text(getattr(etype, "__name__", etype), 80), safe_text(evalue), lines)
 
     def system(self, cmd: str) -> None:
-        raise RuntimeError("shell commands (!command, %%bash, os.system) are not available while grading")
+        """Say that there is no shell. No error: a notebook goes on after a shell command that fails, too."""
+        print("shell commands (!command, %pip) are not available while grading", file=sys.stderr)
+        self.user_ns["_exit_code"] = COMMAND_NOT_FOUND
 
     system_piped = system_raw = system
 
-    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> None:
+    def getoutput(self, cmd: str, split: bool = True, depth: int = 0) -> SList | str:
         self.system(cmd)
+        return SList([]) if split else ""
 
     def enable_gui(self, gui: str | None = None) -> None:
         pass
@@ -126,12 +146,41 @@ class NotebookShell(InteractiveShell):
         pass
 
     def ask_exit(self) -> None:
-        raise RuntimeError("exit() is not available while grading")
+        raise NotWhileGrading("exit() is not available while grading")
 
-    def run(self, source: str) -> BaseException | None:
-        """Run one cell as the notebook would. The exception that ended it, if one did."""
+    def run(self, source: str, to_the_end: bool = False) -> BaseException | None:
+        """Run one cell as the notebook would. The exception that ended it, if one did.
+
+        With `to_the_end`, the statements below the one that failed run, too, each for itself: a package that is not
+        installed here, a file of the student's or a question to them must not cost the answer in the same cell.
+        """
+        source = _HARMLESS_CELL_MAGIC.sub("#", source)
         result = self.run_cell(source, store_history=True)
+        if to_the_end and isinstance(result.error_in_exec, Exception):
+            self._run_the_rest(source, result.error_in_exec)
         return result.error_before_exec or result.error_in_exec
+
+    def _run_the_rest(self, source: str, error: Exception) -> None:
+        try:
+            body = ast.parse(self.transform_cell(source)).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return
+        frames = traceback.walk_tb(error.__traceback__)
+        line = next((number for frame, number in frames if frame.f_globals is self.user_ns), None)
+        if line is None:
+            return
+        # What failed at the student's, too, left them with what stands above it.
+        kept = set() if isinstance(error, _CAUSED_HERE) else {_defined(s) for s in body if s.lineno <= line}
+        for statement in body:
+            if statement.lineno > line and (_defined(statement) is None or _defined(statement) not in kept):
+                with contextlib.suppress(Exception):
+                    exec(compile(ast.Module([statement], []), "<cell>", "exec"), self.user_ns)
+
+
+def _defined(statement: ast.stmt) -> str | None:
+    """The name of the function or class that a statement defines."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return statement.name if isinstance(statement, kinds) else None
 
 
 def make_shell() -> NotebookShell:
@@ -175,7 +224,7 @@ def close_input() -> None:
     import getpass
 
     def no_input(prompt: object = "", *args, **kwargs) -> str:
-        raise RuntimeError("input() is not available while grading: set the value in the cell")
+        raise NotWhileGrading("input() is not available while grading: set the value in the cell")
 
     builtins.input = no_input
     getpass.getpass = no_input

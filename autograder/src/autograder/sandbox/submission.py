@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import wire
+from . import wire, wording
 from .config import SandboxConfig
 from .failure import StudentFailure, failure, safe
 from .outputs import clean_outputs
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .client import Process
 
 REQUEST_SECONDS = 10.0
+MAX_RETURNED = 256 << 20  # bytes that all replies in a `limits` block may bring
 MAX_EXTENSION = 3.0  # a deadline grows at most to so many times itself while others hold the processor
 _SIGNALS = {
     signal.SIGSEGV: "a segmentation fault",
@@ -80,6 +81,7 @@ class _Limits:
     forbid: tuple[str, ...]
     seed: int | None
     left: float
+    room: int = MAX_RETURNED  # bytes that replies may still bring
 
 
 class Worker:
@@ -89,7 +91,7 @@ class Worker:
         self._config, self._spawn = config, spawn
         self._process: Process | None = None
         self._remote: Remote | None = None
-        self._cells: list[tuple[str, float]] = []
+        self._cells: list[tuple[str, float, bool]] = []
         self._limits: _Limits | None = None
         self._requests = self._starts = self._open_requests = 0
         self._closed = False
@@ -120,18 +122,22 @@ class Worker:
 
     # Cells
 
-    def run_cell(self, source: str, seconds: float = 20.0) -> CellResult:
-        """Run a cell as the notebook would. Never raises for what the cell does."""
+    def run_cell(self, source: str, seconds: float = 20.0, to_the_end: bool = False) -> CellResult:
+        """Run a cell as the notebook would, or also what stands below a line that fails (see `NotebookShell.run`).
+
+        Never raises for what the cell does.
+        """
         started = time.monotonic()
-        result = self._run_cell(source, seconds)
+        result = self._run_cell(source, seconds, to_the_end)
         result.seconds = time.monotonic() - started
         if result.status in ("ok", "error"):
-            self._cells.append((source, seconds))
+            self._cells.append((source, seconds, to_the_end))
         return result
 
-    def _run_cell(self, source: str, seconds: float) -> CellResult:
+    def _run_cell(self, source: str, seconds: float, to_the_end: bool) -> CellResult:
+        message = {"op": "cell", "source": source, "to_the_end": to_the_end}
         try:
-            reply, _, expired = self._converse({"op": "cell", "source": source}, [], seconds, "the cell")
+            reply, _, expired = self._converse(message, [], seconds, "the cell")
         except StudentFailure as problem:
             status = problem.kind if problem.kind in ("timeout", "memory") else "crashed"
             return CellResult(status, _CELL_ERRORS[status], problem.message, [])
@@ -216,6 +222,10 @@ class Worker:
         reply, parts, expired = self._converse(message, buffers, seconds, name, allowed)
         if expired:
             raise failure("timeout", f"{name} did not finish within {allowed:g} seconds")
+        if limits is not None:
+            limits.room -= sum(map(len, parts))
+            if limits.room < 0:
+                raise failure("memory", f"{name} returned too much data", ("MemoryError",))
         if "error" in reply:
             error = reply["error"] if isinstance(reply["error"], dict) else {}
             own = self._remote.raised(error.get("callback")) if self._remote is not None else None
@@ -240,7 +250,7 @@ class Worker:
         try:
             number = self._requests
             wire.send(process.connection, wire.pack(message | {"id": number}, buffers), deadline)
-            reply, parts = wire.receive(process.connection, deadline)
+            reply, parts = wire.receive(process.connection, deadline, wire.WORKER_CAPS)
             while "op" in reply and self._remote is not None:
                 answer, answered = self._remote.serve(reply, parts)
                 if self._process is not process:
@@ -248,7 +258,7 @@ class Worker:
                 wire.send(
                     process.connection, wire.pack(answer | {"reply": reply.get("id")}, answered), deadline
                 )
-                reply, parts = wire.receive(process.connection, deadline)
+                reply, parts = wire.receive(process.connection, deadline, wire.WORKER_CAPS)
             if reply.get("reply") != number:
                 raise wire.WireError("an answer out of step")
             return reply, parts, deadline.expired
@@ -263,7 +273,7 @@ class Worker:
             raise failure("crashed", f"{name} {_how_it_ended(status)}") from None
         except wire.WireError as error:
             self._drop_process()
-            raise failure("unreadable", f"{name}: the answer cannot be read ({error})") from None
+            raise failure("unreadable", f"{name}: {wording.unreadable(str(error))}") from None
         except BaseException:
             self._drop_process()
             raise
@@ -279,15 +289,17 @@ class Worker:
         bases = error.get("bases")
         bases = tuple(base for base in bases if isinstance(base, str)) if isinstance(bases, list) else ()
         if error.get("missing") is True:
-            return failure("missing", f"{message} is not defined in the notebook", ("AttributeError",))
+            asked = name.partition(".")[0]
+            return failure("missing", f"{asked} is not defined in the notebook", ("AttributeError",))
         if error.get("lost") is True:
             return failure("crashed", f"{name} was lost when its Python process had to be restarted")
         if error.get("memory") is True:
             return failure("memory", f"{name} needed too much memory", ("MemoryError",))
         if error.get("wire") is True:
-            return failure("unreadable", f"{name}: {message}")
+            return failure("unreadable", f"{name}: {wording.unreadable(message)}")
         if error.get("forbidden") is True:
-            return failure("forbidden", message, ())
+            forbid = self._limits.forbid if self._limits is not None else ()
+            return failure("forbidden", wording.forbidden(message, forbid), ())
         return failure(
             "raised", f"{name} raised {kind}: {message}" if message else f"{name} raised {kind}", bases
         )
@@ -306,8 +318,8 @@ class Worker:
 
     def _replay(self) -> None:
         """Run the accepted cells again. One that now ends the process is dropped, and the process started anew."""
-        for index, (source, seconds) in enumerate(list(self._cells)):
-            self._run_cell(source, seconds)
+        for index, cell in enumerate(list(self._cells)):
+            self._run_cell(*cell)
             if self._process is None:
                 del self._cells[index]
                 return
@@ -340,4 +352,4 @@ def _how_it_ended(status: int | None) -> str:
             return f"crashed the Python process: {_SIGNALS.get(-status, signal.Signals(-status).name)}"
         except ValueError:
             return "crashed the Python process"
-    return f"ended the Python process with exit status {status}"
+    return "ended the Python process"  # not with which status: it may have been made of a hidden input
