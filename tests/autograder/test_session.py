@@ -9,6 +9,7 @@ from autograder.assignment import Assignment, AssignmentError
 from autograder.session import Session
 from autograder.solution import answer_source, variant_student
 from autograder.student import StudentFailure
+from autograder.testing import Inputs
 
 TOY = Path(__file__).parent / "toy_course"
 
@@ -74,6 +75,18 @@ def test_seeds_are_asked_for_by_test_name(session):
     student = variant_student(session.assignment, "softplus", answer_source(session.assignment, "softplus"))
     session.run("softplus", student, lambda test: asked.append(test) or 1)
     assert asked == [t.name for t in session.tests["softplus"]]
+
+
+def test_all_submissions_share_one_seed_besides_their_own(monkeypatch):
+    made = []
+    monkeypatch.setattr("autograder.session.Inputs", lambda *seeds: made.append(seeds) or Inputs(*seeds))
+    assignment = Assignment.load("toy", TOY)
+    student = variant_student(assignment, "softplus", answer_source(assignment, "softplus"))
+    with Session(assignment, len) as session:
+        for own in (1, 2):
+            session.run("softplus", student, lambda test, own=own: own)
+    shared = [len(t.name) for t in session.tests["softplus"]]
+    assert made == [(own, common) for own in (1, 2) for common in shared]
 
 
 @pytest.fixture

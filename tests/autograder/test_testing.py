@@ -113,3 +113,36 @@ def test_a_claim_needs_words():
         claim(points=1, hint=" ")
     with pytest.raises(ValueError, match="needs a docstring"):
         claim(points=1, hint="h")(lambda student: None)
+
+
+def test_a_common_seed_is_the_own_one_unless_another_is_given():
+    assert Inputs(7).common == 7
+    assert (Inputs(7, 3).seed, Inputs(7, 3).common) == (7, 3)
+
+
+def told(got, expected):
+    with pytest.raises(WrongAnswer) as caught:
+        assert_close(got, expected)
+    return str(caught.value)
+
+
+def test_a_shape_is_told_only_where_its_sizes_are_the_tests_own():
+    with recording([]):
+        Inputs(1).normal(6, 4)
+        expected = torch.zeros(6)
+        assert "has shape (6, 1), it must have shape (6,)" in told(torch.zeros(6, 1), expected)
+        assert "has shape (4,)" in told(torch.zeros(4), expected)
+        assert "has another shape with as many axes" in told(torch.zeros(47), expected)
+        assert "has another shape with more axes" in told(torch.zeros(6, 47), expected)
+        assert "has another shape with more axes" in told(torch.zeros(6, 1, 1, 1), expected)
+    with recording([]):  # another test, with other sizes
+        assert "has another shape" in told(torch.zeros(4), expected)
+
+
+def test_no_name_and_no_length_of_the_answers_making_is_told():
+    named = type("C4711", (), {})()
+    assert told(named, torch.zeros(2)).endswith("got an object of another type")
+    assert told(type("C4711", (float,), {})(1.0), "a").endswith("got an object of another type")
+    assert told([0] * 4711, [1, 2]).endswith("must be a sequence of 2 values, got more")
+    assert told((), [1, 2]).endswith("must be a sequence of 2 values, got fewer")
+    assert told("4711", 1.0).endswith("must be a number, got a value of type str")
