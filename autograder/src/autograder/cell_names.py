@@ -1,10 +1,12 @@
 """What a cell defines, from its syntax tree, or from its lines where it does not parse. Nothing is executed."""
 
 import ast
+import functools
 import re
 import warnings
 
 MAX_PARSED = 200_000  # characters; longer cells are searched line by line
+MAX_REMEMBERED = 20_000
 _DEFINITION = re.compile(
     r"^(?:async[ ]+def|def|class)[ ]+([A-Za-z_]\w*)|^([A-Za-z_]\w*)[ ]*(?::[^=\n]{0,200})?=(?!=)",
     re.MULTILINE,
@@ -23,12 +25,21 @@ def parse(source: str) -> ast.Module | None:
     """The syntax tree, or None. Survives what breaks the parser: bad syntax, NUL characters, extreme nesting."""
     if len(source) > MAX_PARSED:
         return None
+    return _remembered(source) if len(source) <= MAX_REMEMBERED else _parsed(source)
+
+
+def _parsed(source: str) -> ast.Module | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return ast.parse(without_magics(source))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
+
+
+#: Recovery, every exercise's search for forbidden calls and the report ask for the same cells. A tree takes a hundred
+#: times the memory of its source.
+_remembered = functools.lru_cache(maxsize=32)(_parsed)
 
 
 def defined_names(source: str) -> set[str]:

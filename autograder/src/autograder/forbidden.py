@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from .cell_names import parse, without_magics
+
 #: Ways to reach a function without writing its name. In code that an answer reaches they cannot be judged.
 OPAQUE = {"eval", "exec", "compile", "__import__", "globals", "importlib", "builtins", "__builtins__"}
 OPAQUE_ENDINGS = (".__dict__", "sys.modules", "gc.get_objects", "gc.get_referrers")
@@ -125,13 +127,13 @@ def _read(sources: tuple[str, ...]) -> _Module:
 
 def _parse(source: str) -> ast.Module | None:
     """The syntax tree of a cell, IPython's own syntax (`files = !ls`, `torch.exp?`) included. None if it cannot run."""
+    if (tree := parse(source)) is not None:
+        return tree
     with warnings.catch_warnings(), contextlib.suppress(ValueError, RecursionError, MemoryError):
         warnings.simplefilter("ignore")
-        try:
-            return ast.parse(_without_magics(source))
-        except SyntaxError:
+        for form in (without_magics, _as_ipython_reads):
             with contextlib.suppress(SyntaxError):
-                return ast.parse(_as_ipython_reads(source))
+                return ast.parse(form(source))
     return None
 
 
@@ -140,16 +142,6 @@ def _as_ipython_reads(source: str) -> str:
 
     first, _, rest = source.lstrip().partition("\n")
     return TransformerManager().transform_cell(rest if first.startswith("%%") else source)
-
-
-def _without_magics(source: str) -> str:
-    """Blank out IPython's line magics, so that the rest of the cell still parses."""
-    kept = []
-    for line in source.splitlines():
-        bare = line.lstrip()
-        indent = line[: len(line) - len(bare)]
-        kept.append(f"{indent}pass" if bare.startswith(("%", "!")) else line)
-    return "\n".join(kept)
 
 
 def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
