@@ -200,6 +200,13 @@ def damaged(draw: st.DrawFn) -> bytes:
             data[place:place] = draw(st.binary(max_size=20))
         else:
             data[place:place] = data[place : place + draw(st.integers(1, 200))]
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_a_number_as_only_python_writes_it_costs_nothing(number):
+    result = read_notebook(raw(PLAIN).replace(b'"metadata": {', b'"metadata": {"loss": ' + number + b","))
+    assert [c.grade_id for c in result.cells] == ["c0", "c1", "c2"]
+    assert result.problems == ()
+
+
     return bytes(data)
 
 
@@ -214,3 +221,12 @@ def test_damaged_notebooks_are_always_read(content):
         assert cell.kind in ("code", "markdown", "raw")
         cell.source.encode()
     assert all(p.endswith(".") for p in result.problems)
+def test_many_small_outputs_cost_no_cell():
+    tree = notebook("x = 1", "y = 2")
+    tree["cells"][0]["outputs"] = [{"name": "stdout", "output_type": "stream", "text": ["0.5\n"]}] * 220_000
+    whole = raw(tree, indent=None)
+    start = time.process_time()
+    assert sources(read_notebook(whole)) == ["x = 1", "y = 2"]
+    assert time.process_time() - start < 4
+
+

@@ -18,16 +18,16 @@ _TOKEN = re.compile(
       | (?P<open>[\[{])
       | (?P<close>[\]}])
       | (?P<number>-?[0-9][0-9.eE+\-]*+)
-      | (?P<word>[A-Za-z_][A-Za-z_0-9]*+)
+      | (?P<word>-?[A-Za-z_][A-Za-z_0-9]*+)
       | (?P<broken>"[^\r\n]*+)
       | (?P<garbage>[^ \t\r\n,:\[\]{}"]++)
     )""",
     re.VERBOSE,
 )
-_SKIP = re.compile(
-    r'[^"\[\]{}]*+(?:(?P<string>"(?:[^"\\\r\n]|\\[^\r\n])*+")|(?P<bracket>[\[\]{}])|(?P<broken>"))'
+_SKIP = re.compile(  # to the next bracket, over all strings before it
+    r'(?:[^"\[\]{}]++|"(?:[^"\\\r\n]|\\[^\r\n])*+")*+(?:(?P<bracket>[\[\]{}])|(?P<broken>"))'
 )
-_WORDS = {"true": True, "false": False, "null": None, "NaN": None, "Infinity": None}
+_WORDS = {"true": True, "false": False, "null": None, "NaN": None, "Infinity": None, "-Infinity": None}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _MISSING = object()
 _MAX_BAD_SPOTS = 2_000  # more is no damaged notebook but something else
@@ -140,22 +140,20 @@ def _number(token: str) -> int | float | None:
             return None
 
 
-def _skip_value(text: str, start: int, max_tokens: int) -> tuple[int, int]:
-    """Return (where the bracketed value at `start` ends, tokens passed); (-1, tokens) if its end is not found."""
-    depth = tokens = 0
+def _skip_value(text: str, start: int, max_brackets: int) -> tuple[int, int]:
+    """Return (where the bracketed value at `start` ends, brackets passed); (-1, brackets) if its end is not found."""
+    depth = brackets = 0
     position = start
-    while tokens < max_tokens:
+    while brackets < max_brackets:
         match = _SKIP.match(text, position)
         if match is None or match["broken"]:
-            return -1, tokens
-        tokens += 1
+            return -1, brackets
+        brackets += 1
         position = match.end()
-        bracket = match["bracket"]
-        if bracket:
-            depth += 1 if bracket in "[{" else -1
-            if depth == 0:
-                return position, tokens
-    return -1, tokens
+        depth += 1 if match["bracket"] in "[{" else -1
+        if depth == 0:
+            return position, brackets
+    return -1, brackets
 
 
 def salvage(
@@ -165,7 +163,7 @@ def salvage(
     marker: str = "",
     max_depth: int = 64,
     max_tokens: int = 600_000,
-    max_skipped: int = 2_000_000,
+    max_skipped: int = 5_000_000,
 ) -> Salvage:
     """Read `text`, never raising.
 
@@ -173,7 +171,8 @@ def salvage(
         skip_keys: keys whose bracketed values are passed over without being built (notebook outputs).
         marker: objects with this key are also listed in `marked`, wherever the damage has hung them.
         max_depth: deeper values are dropped.
-        max_tokens: reading stops there and says so; likewise after `max_skipped` tokens of skipped values.
+        max_tokens: reading stops there and says so.
+        max_skipped: brackets in passed-over values, after which no value is passed over.
     """
     skip = frozenset(skip_keys)
     build = _Builder(max_depth, marker)
