@@ -46,6 +46,13 @@ def test_every_unicode_encoding_is_read(encoding):
     assert sources(result)[0] == "x = 1\ny = 'é\\n'"
 
 
+def test_a_file_in_the_windows_encoding_keeps_its_letters():
+    whole = raw(notebook("größe = 1  # déjà vu"), ensure_ascii=False).decode()
+    result = read_notebook(whole.encode("cp1252"))
+    assert sources(result) == ["größe = 1  # déjà vu"]
+    assert "Windows-1252" in result.problems[0]
+
+
 def test_bad_bytes_cost_only_the_characters_they_stand_for():
     result = read_notebook(raw(PLAIN).replace(b"x = 1", b"x = 1 # \xff\xfe"))
     assert sources(result)[1:] == sources(read_notebook(raw(PLAIN)))[1:]
@@ -98,6 +105,77 @@ def test_older_formats_are_read():
     assert "older" in result.problems[0]
 
 
+CODE = "def f(a):\n    return a\n\nx = 1"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CODE,
+        CODE.splitlines(keepends=True),
+        CODE.splitlines(),  # as nbformat 2 wrote it
+        list(CODE),
+        [part for line in CODE.splitlines(keepends=True) for part in (line, None)],
+        CODE.replace("\n", "\r\n"),
+        CODE.replace("\n", "\r"),
+        CODE.replace("\n", "\r", 1),
+    ],
+)
+def test_every_way_to_write_a_source_gives_its_lines(source):
+    assert sources(read_notebook(raw({"cells": [{"cell_type": "code", "source": source}]}))) == [CODE]
+
+
+def test_the_parts_of_one_line_are_put_together():
+    assert sources(read_notebook(raw({"cells": [{"cell_type": "code", "source": list("x = 1")}]}))) == [
+        "x = 1"
+    ]
+
+
+@pytest.mark.parametrize("source", [None, 5, {"0": CODE}, True])
+def test_a_cell_without_text_is_named(source):
+    result = read_notebook(raw({"cells": [{"cell_type": "code", "source": source}]}))
+    assert sources(result) == [""]
+    assert result.problems == ("Cell 1 has no text that can be read.",)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        CODE.replace(" ", "\u00a0"),
+        CODE.replace("    ", "\u3000 "),
+        "\ufeff" + CODE,
+        CODE.replace("return", "\u200breturn") + "\u200b",
+    ],
+)
+def test_invisible_characters_are_replaced_where_that_mends_a_cell(source):
+    result = read_notebook(raw(notebook(source)))
+    defined = sources(result)[0]
+    compile(defined, "cell", "exec")
+    assert "invisible characters" in result.problems[0]
+
+
+@pytest.mark.parametrize(
+    "source", ["x = 'a\u00a0b\u200b'", "x = (\u00a0", "# déjà\u00a0vu\nx = 1", "x = “a”"]
+)
+def test_other_special_characters_are_the_student_s_own(source):
+    result = read_notebook(raw(notebook(source)))
+    assert sources(result) == [source]
+    assert result.problems == ()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tree: tree["cells"],
+        lambda tree: {"type": "notebook", "format": "json", "content": tree},  # of Jupyter's contents API
+        lambda tree: {**tree, "cells": {str(k): cell for k, cell in enumerate(tree["cells"])}},
+    ],
+)
+def test_cells_in_another_place_are_found(wrap):
+    result = read_notebook(raw(wrap(PLAIN)))
+    assert sources(result) == [c["source"] for c in PLAIN["cells"]]
+
+
 def test_a_newer_format_is_read_and_said():
     result = read_notebook(raw({**PLAIN, "nbformat": 6}))
     assert len(result.cells) == 3
@@ -122,6 +200,13 @@ def test_nan_deep_nesting_and_huge_numbers_do_no_harm():
     assert len(read_notebook(text).cells) == 3
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_a_number_as_only_python_writes_it_costs_nothing(number):
+    result = read_notebook(raw(PLAIN).replace(b'"metadata": {', b'"metadata": {"loss": ' + number + b","))
+    assert [c.grade_id for c in result.cells] == ["c0", "c1", "c2"]
+    assert result.problems == ()
+
+
 def test_lone_surrogates_are_replaced():
     result = read_notebook(raw({"cells": [{"cell_type": "code", "source": "x = '\ud800'"}]}))
     assert sources(result) == ["x = '\ufffd'"]
@@ -136,6 +221,8 @@ def test_lone_surrogates_are_replaced():
         (b"PK\x03\x04....", "archive"),
         (b"<!DOCTYPE html><html></html>", "web page"),
         (b"hello", "does not hold JSON"),
+        (b"# %% [markdown]\n# Title\n\n# %%\nx = 1\n", "Python script"),
+        (b"# Title\n\n```python\nx = 1\n```\n", "does not hold JSON"),
         (b"{}", "no cell"),
         (b"[1, 2]", "no cell"),
         (b'{"cells": [{"cell_type": "code", "source": ["x', "before its first whole cell"),
@@ -172,6 +259,15 @@ def test_large_outputs_cost_no_time_and_no_memory():
     assert time.process_time() - start < 2
 
 
+def test_many_small_outputs_cost_no_cell():
+    tree = notebook("x = 1", "y = 2")
+    tree["cells"][0]["outputs"] = [{"name": "stdout", "output_type": "stream", "text": ["0.5\n"]}] * 220_000
+    whole = raw(tree, indent=None)
+    start = time.process_time()
+    assert sources(read_notebook(whole)) == ["x = 1", "y = 2"]
+    assert time.process_time() - start < 4
+
+
 @pytest.mark.parametrize(
     "unit", [b"[", b'{"a":[', b'"', b'"\\', b"{},", b"]", b'{"outputs":[', b'{"cells":["\\n'], ids=str
 )
@@ -200,13 +296,6 @@ def damaged(draw: st.DrawFn) -> bytes:
             data[place:place] = draw(st.binary(max_size=20))
         else:
             data[place:place] = data[place : place + draw(st.integers(1, 200))]
-@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
-def test_a_number_as_only_python_writes_it_costs_nothing(number):
-    result = read_notebook(raw(PLAIN).replace(b'"metadata": {', b'"metadata": {"loss": ' + number + b","))
-    assert [c.grade_id for c in result.cells] == ["c0", "c1", "c2"]
-    assert result.problems == ()
-
-
     return bytes(data)
 
 
@@ -221,12 +310,3 @@ def test_damaged_notebooks_are_always_read(content):
         assert cell.kind in ("code", "markdown", "raw")
         cell.source.encode()
     assert all(p.endswith(".") for p in result.problems)
-def test_many_small_outputs_cost_no_cell():
-    tree = notebook("x = 1", "y = 2")
-    tree["cells"][0]["outputs"] = [{"name": "stdout", "output_type": "stream", "text": ["0.5\n"]}] * 220_000
-    whole = raw(tree, indent=None)
-    start = time.process_time()
-    assert sources(read_notebook(whole)) == ["x = 1", "y = 2"]
-    assert time.process_time() - start < 4
-
-

@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import unicodedata
 import warnings
 
 MAX_PARSED = 200_000  # characters; longer cells are searched line by line
@@ -13,6 +14,8 @@ _DEFINITION = re.compile(
 )
 _FENCE = re.compile(r"^[ ]{0,3}(?:```|~~~)[^\n]*\n(.*?)^[ ]{0,3}(?:```|~~~)[ ]*$", re.MULTILINE | re.DOTALL)
 _CODE_START = re.compile(r"^(?:def|class|import|from|@|async def)[ ]?|^[A-Za-z_][\w., ]*=", re.MULTILINE)
+
+_PLAIN = {"Zs": " ", "Cf": ""}  # Unicode's blanks, and its invisible marks
 
 
 def without_magics(source: str) -> str:
@@ -40,6 +43,22 @@ def _parsed(source: str) -> ast.Module | None:
 #: Recovery, every exercise's search for forbidden calls and the report ask for the same cells. A tree takes a hundred
 #: times the memory of its source.
 _remembered = functools.lru_cache(maxsize=32)(_parsed)
+
+
+def with_plain_blanks(source: str) -> str:
+    """Replace what nobody sees and Python does not read (a non-breaking space, a byte order mark), if that mends it."""
+    if source.isascii() or parse(source) is not None:
+        return source
+    replaced = "".join(_PLAIN.get(unicodedata.category(c), c) for c in source)
+    return source if parse(replaced) is None else replaced
+
+
+def is_prose(source: str) -> bool:
+    """Whether a code cell holds a text: what does not parse, comments or strings alone."""
+    tree = parse(source)
+    return tree is None or all(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in tree.body
+    )
 
 
 def defined_names(source: str) -> set[str]:

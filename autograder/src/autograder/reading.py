@@ -6,9 +6,10 @@ a 50 MB picture costs nothing and a forged output cannot exist.
 
 import codecs
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .cell_names import looks_like_code, with_plain_blanks
 from .json_salvage import Salvage, salvage
 
 MAX_BYTES = 64 << 20  # of a file
@@ -24,6 +25,7 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BAD_BYTES = re.compile("[\udc80-\udcff]+")  # as "surrogateescape" decodes them
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,12 @@ def _decode(raw: bytes) -> tuple[str, list[str]]:
     try:
         return raw.decode("utf-8"), []
     except UnicodeDecodeError:
-        return raw.decode("utf-8", "replace"), [
-            "The file holds bytes that are not UTF-8; they were replaced."
-        ]
+        text = _BAD_BYTES.sub(_as_windows_text, raw.decode("utf-8", "surrogateescape"))
+        return text, ["The file holds bytes that are not UTF-8; they were read as Windows-1252."]
+
+
+def _as_windows_text(match: re.Match[str]) -> str:
+    return match[0].encode("utf-8", "surrogateescape").decode("cp1252", "replace")
 
 
 def _not_a_notebook(text: str) -> str:
@@ -112,6 +117,8 @@ def _not_a_notebook(text: str) -> str:
         return "The file is a web page, not a notebook; download the .ipynb file itself."
     if start.startswith("version https://git-lfs"):
         return "The file is a Git LFS pointer, not the notebook itself."
+    if looks_like_code(text):
+        return "The file is a Python script, not a notebook; hand in the .ipynb file itself."
     if not start.startswith(("{", "[")):
         return "The file is not a notebook: it does not hold JSON."
     return "The file is not a notebook: no cell was found in it."
@@ -129,8 +136,8 @@ def _cell_nodes(tree: Salvage) -> list[Any] | None:
             if isinstance(holder, dict) and isinstance(holder.get("cells"), list):
                 is_notebook = True
                 found += holder["cells"]
-    if tree.damaged:
-        # Damage may have hung cells in the wrong place, so take them wherever they are.
+    if tree.damaged or not is_notebook:
+        # Damage, or another tool's wrapping, may have hung cells in the wrong place: take them wherever they are.
         here = {id(node) for node in found}
         lost = [node for node in tree.marked if id(node) not in here and _source_of(node) is not None]
         if lost:
@@ -154,8 +161,21 @@ def _source_of(node: dict[str, Any]) -> str | None:
         if isinstance(value, str):
             return value
         if isinstance(value, list):
-            return "".join(part for part in value if isinstance(part, str))
+            return _joined([part for part in value if isinstance(part, str)])
     return None
+
+
+def _joined(parts: list[str]) -> str:
+    """Put a text together from its lines, which must end in line breaks but for the last, and in nbformat 2 do not.
+
+    Source: `rejoin_lines` of nbformat.v2 and v3. Some tools write one character at a time, without being wrong.
+    """
+    lines_only = len(parts) > 1 and max(map(len, parts)) > 1 and not any(map(_has_break, parts))
+    return ("\n" if lines_only else "").join(parts)
+
+
+def _has_break(text: str) -> bool:
+    return "\n" in text or "\r" in text
 
 
 def _cells(nodes: list[Any], tree: Salvage, problems: list[str]) -> list[ReadCell]:
@@ -175,17 +195,27 @@ def _cells(nodes: list[Any], tree: Salvage, problems: list[str]) -> list[ReadCel
             if id(node) in tree.cut:
                 problems.append(f"Cell {index + 1}, where the file ends, is incomplete; it was left out.")
                 continue
+            if source is None:
+                problems.append(f"Cell {index + 1} has no text that can be read.")
             source = source or ""
         if len(source) > MAX_SOURCE or total + len(source) > MAX_TOTAL_SOURCE:
             problems.append(f"Cell {index + 1} is too long ({len(source):,} characters); it was left out.")
             continue
         total += len(source)
-        cells.append(_cell(node, source, index))
+        cell = _cell(node, source, index)
+        if cell.kind == "code" and (plain := with_plain_blanks(cell.source)) != cell.source:
+            problems.append(
+                f"Cell {index + 1} held invisible characters that Python cannot read; they were replaced."
+            )
+            cell = replace(cell, source=plain)
+        cells.append(cell)
     return cells
 
 
 def _cell(node: dict[str, Any], source: str, index: int) -> ReadCell:
-    source = _SURROGATE.sub("\ufffd", source.replace("\r\n", "\n").replace("\0", "\ufffd"))
+    source = _SURROGATE.sub(
+        "\ufffd", source.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+    )
     named = node.get("cell_type")
     kind = KINDS.get(named) if isinstance(named, str) else None
     if kind is None:  # unnamed: only code cells have outputs or an execution count
