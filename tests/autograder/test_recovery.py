@@ -151,8 +151,67 @@ def test_of_duplicated_cells_the_last_counts(nb):
 def test_a_definition_repeated_elsewhere_is_reported(nb):
     nb["cells"].append(code("def softplus(x):\n    return x"))
     result = plan(nb)
-    assert "defined again" in result.repairs[0]
+    assert result.repairs[0].startswith("softplus: softplus is defined again in cell ")
     assert result.cells[-1].source == "def softplus(x):\n    return x"
+
+
+def test_a_hand_graded_cell_s_label_on_an_answer_costs_neither(nb):
+    cell(nb, "softplus-answer")["metadata"]["nbgrader"]["grade_id"] = "explain_overflow"
+    result = plan(nb)
+    assert answer(result, "softplus") == SOFTPLUS
+    assert result.manual == {"explain_overflow": "exp(x) is too large."}
+
+
+def test_an_essay_and_an_answer_with_exchanged_labels_are_both_found(nb):
+    one, other = cell(nb, "softplus-answer"), cell(nb, "explain_overflow")
+    one["metadata"], other["metadata"] = other["metadata"], one["metadata"]
+    result = plan(nb)
+    assert answer(result, "softplus") == SOFTPLUS
+    assert result.manual == {"explain_overflow": "exp(x) is too large."}
+    assert result.unanswered == set()
+
+
+@pytest.mark.parametrize("text", ["My essay.", "# My essay.", '"""My essay."""'])
+def test_an_essay_in_a_new_code_cell_is_found(nb, text):
+    cell(nb, "explain_overflow")["source"] = ""
+    place = nb["cells"].index(cell(nb, "explain_overflow"))
+    nb["cells"].insert(place + 1, code(text))
+    assert plan(nb).manual == {"explain_overflow": text}
+
+
+def test_code_beside_an_empty_essay_is_no_essay(nb):
+    cell(nb, "explain_overflow")["source"] = ""
+    place = nb["cells"].index(cell(nb, "explain_overflow"))
+    nb["cells"].insert(place + 1, code("x = 1"))
+    assert plan(nb).unanswered == {"explain_overflow"}
+
+
+def test_an_essay_written_below_its_question_is_found(nb):
+    target = cell(nb, "explain_overflow")
+    place = nb["cells"].index(target)
+    target["source"] = next(c for c in TEMPLATE.cells if c.role == "manual").source
+    nb["cells"][place - 1]["source"] = nb["cells"][place - 1]["source"] + "\n\nMy essay."
+    assert plan(nb).manual == {"explain_overflow": "My essay."}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_setup_between_answers_runs_before_the_cells_below_it(nb, labelled):
+    setup = TEMPLATE.of_role("setup")[1]
+    place = nb["cells"].index(cell(nb, setup.grade_id))
+    nb["cells"].insert(place + 1, code("doubled = 2 * START"))
+    if not labelled:
+        for c in nb["cells"]:
+            c["metadata"] = {}
+    order = [c.source for c in plan(nb).cells]
+    assert order.index(setup.source) < order.index("doubled = 2 * START")
+    assert order.count(setup.source) == 1
+
+
+def test_a_changed_setup_between_answers_never_replaces_ours(nb):
+    setup = TEMPLATE.of_role("setup")[1]
+    cell(nb, setup.grade_id)["source"] = "START = 5"
+    order = [c.source for c in plan(nb).cells]
+    assert order.index("START = 5") < order.index(setup.source)
 
 
 def test_helper_cells_run_in_notebook_order(nb):

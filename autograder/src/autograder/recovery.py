@@ -9,9 +9,9 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .cell_names import code_in_markdown, defined_names, looks_like_code
+from .cell_names import code_in_markdown, defined_names, is_prose, looks_like_code
 from .reading import ReadCell, ReadResult
 
 
@@ -77,6 +77,10 @@ def _without_blanks(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
+def _is_copy(cell: ReadCell, ours: TemplateCell) -> bool:
+    return (ours.grade_id is not None and cell.grade_id == ours.grade_id) or _same(cell.source, ours.source)
+
+
 def _label(cell: ReadCell) -> str:
     return f"cell {cell.index + 1}"
 
@@ -114,11 +118,15 @@ class _Recovery:
             return ("stub", stub) if cell.kind == "code" else ("drop", None)
         if ours is not None and ours.role == "answer":
             return self._labelled_answer(cell, ours)
-        if ours is not None and ours.role == "manual":
+        if ours is not None and ours.role == "manual" and not self._defines_an_answer(cell):
             return "drop", None
         if cell.kind != "code" or not cell.source.strip():
             return "drop", None
         return "extra", None
+
+    def _defines_an_answer(self, cell: ReadCell) -> bool:
+        asked = {name for stub in self.answers.values() for name in stub.names}
+        return cell.kind == "code" and bool(defined_names(cell.source) & asked)
 
     def _locked(self, cell: ReadCell, ours: TemplateCell) -> tuple[str, str | None]:
         if not cell.source.strip():
@@ -164,7 +172,7 @@ class _Recovery:
             definers = [i for i, names in definitions.items() if names & set(stub.names)]
             elsewhere = [i for i in definers if i not in labelled]
             if labelled and (not stub.names or any(i in labelled for i in definers)):
-                self._note_redefinition(exercise, stub.names, max(labelled), elsewhere)
+                self._note_redefinition(exercise, labelled, elsewhere, definitions)
             elif elsewhere:
                 self._adopt(exercise, elsewhere, stub)
             elif not labelled and not self._answer_in_text(exercise, stub):
@@ -182,12 +190,14 @@ class _Recovery:
                 self._repair(f"Cell {index + 1} carried the label of {labelled} but answers {others[0]}.")
 
     def _note_redefinition(
-        self, exercise: str, names: Iterable[str], last: int, elsewhere: list[int]
+        self, exercise: str, labelled: list[int], elsewhere: list[int], definitions: dict[int, set[str]]
     ) -> None:
-        later = [i for i in elsewhere if i > last and self.roles[i] == ("extra", None)]
-        if later:
+        own = set(self.answers[exercise].names) & set().union(*(definitions[i] for i in labelled))
+        later = [i for i in elsewhere if i > max(labelled) and self.roles[i] == ("extra", None)]
+        if again := [i for i in later if definitions[i] & own]:
+            names = ", ".join(sorted(definitions[again[-1]] & own))
             self._repair(
-                f"{exercise}: {', '.join(names)} is defined again in cell {later[-1] + 1}; the last one counts."
+                f"{exercise}: {names} is defined again in cell {again[-1] + 1}; the last one counts."
             )
 
     def _adopt(self, exercise: str, found: list[int], stub: TemplateCell) -> None:
@@ -224,15 +234,16 @@ class _Recovery:
     def _find_manual(self) -> None:
         for ours in self.template.of_role("manual"):
             assert ours.exercise is not None
-            cells = [c for c in self.read.cells if c.grade_id == ours.grade_id]
+            cells = [
+                c for c in self.read.cells if c.grade_id == ours.grade_id and self.roles[c.index][0] == "drop"
+            ]
             if len(cells) > 1:
                 self._repair(
                     f"The answer cell of {ours.exercise} is there {len(cells)} times; all were kept."
                 )
             texts = self._own_texts(cells, ours)
-            if not texts and (found := self._between_neighbours(ours)):
-                texts = self._own_texts(found, ours)
-                if texts:
+            for look in (self._between_neighbours, self._below_the_question):
+                if not texts and (texts := self._own_texts(found := look(ours), ours)):
                     place = _label(found[0])
                     self._repair(f"The answer to {ours.exercise} was recognised by its place ({place}).")
             if texts:
@@ -244,27 +255,40 @@ class _Recovery:
         return [c.source.strip() for c in cells if c.source.strip() and not _same(c.source, ours.source)]
 
     def _between_neighbours(self, ours: TemplateCell) -> list[ReadCell]:
-        """The unlabelled text cells between the cells that stand before and after `ours` in the release."""
+        """The student's own text cells between the cells that stand before and after `ours` in the release."""
         place = self.template.cells.index(ours)
         start = self._last_place(self.template.cells[max(0, place - 1) : place], default=-1)
         end = self._last_place(self.template.cells[place + 1 : place + 2], default=len(self.read.cells))
-        prose = [c.source for c in self.template.cells if c.role is None]
         return [
             cell
             for place, cell in enumerate(self.read.cells)
             if start < place < end
-            and cell.kind != "code"
-            and cell.grade_id not in self.by_id
-            and not any(_same(cell.source, known) for known in prose)
+            and self._is_own_text(cell)
+            and not any(_same(cell.source, known.source) for known in self.template.cells)
+        ]
+
+    def _is_own_text(self, cell: ReadCell) -> bool:
+        if cell.grade_id in self.by_id and self.by_id[cell.grade_id].role == "manual":
+            return False
+        role = self.roles[cell.index]
+        return role == ("extra", None) and is_prose(cell.source) if cell.kind == "code" else role[0] == "drop"
+
+    def _below_the_question(self, ours: TemplateCell) -> list[ReadCell]:
+        """What was written into the text cell before `ours`, below its own text."""
+        place = self.template.cells.index(ours)
+        question = self.template.cells[place - 1] if place else ours
+        if question.role is not None:
+            return []
+        text = _without_blanks(question.source)
+        return [
+            replace(cell, source=_without_blanks(cell.source).removeprefix(text))
+            for cell in self.read.cells
+            if cell.kind != "code" and _without_blanks(cell.source).startswith(text)
         ]
 
     def _last_place(self, ours: Iterable[TemplateCell], default: int) -> int:
         for known in ours:
-            places = [
-                place
-                for place, cell in enumerate(self.read.cells)
-                if (known.grade_id and cell.grade_id == known.grade_id) or _same(cell.source, known.source)
-            ]
+            places = [place for place, cell in enumerate(self.read.cells) if _is_copy(cell, known)]
             if places:
                 return places[-1]
             return len(self.read.cells) if default == -1 else -1  # neighbour gone: nothing is unambiguous
@@ -273,7 +297,10 @@ class _Recovery:
     # -- the order to run in -------------------------------------------------------------------------------------
 
     def _order(self) -> None:
-        """Our setup, then untouched stubs (so that an answer written anywhere wins), then the student's cells."""
+        """Our setup, then untouched stubs (so that an answer written anywhere wins), then the student's cells.
+
+        A setup cell that stands between answers runs where the student has it, but before the answer it stands before.
+        """
         waiting = self._setups_by_answer()
         self._emit_setups(waiting.pop(None, []))
         for cell in self.read.cells:
@@ -282,12 +309,13 @@ class _Recovery:
                 self._emit(cell, "answer" if exercise in self.out.unanswered else "extra", exercise)
         for cell in self.read.cells:
             role, exercise = self.roles[cell.index]
-            if role not in ("answer", "extra"):
-                continue
-            if exercise is not None:
+            if exercise is not None and role == "answer":
                 for other in [e for e in waiting if self._at_or_before(e, exercise)]:
                     self._emit_setups(waiting.pop(other))
-            self._emit(cell, role, exercise)
+            if role in ("answer", "extra"):
+                self._emit(cell, role, exercise)
+            for other in [e for e, setups in waiting.items() if any(_is_copy(cell, s) for s in setups)]:
+                self._emit_setups(waiting.pop(other))
         for setups in waiting.values():
             self._emit_setups(setups)
 
