@@ -130,6 +130,8 @@ def test_a_folder_swapped_for_a_link_after_the_scan_is_not_followed(course):
         "p s.ipynb",
         "hw.ipynb",
         "ps.ipynb.txt",
+        "ps.json",
+        "ps.ipynb ",
     ],
 )
 def test_a_renamed_notebook_is_matched_where_only_one_can_be_meant(course, name):
@@ -145,6 +147,30 @@ def test_an_ambiguous_renaming_is_refused(course):
     for name in ("one.ipynb", "two.ipynb"):
         put(course / "submitted" / "ann" / "ps" / name)
     assert "several could be meant: 'one.ipynb', 'two.ipynb'" in only(course).refusal
+
+
+def test_what_could_be_meant_is_not_called_foreign(course):
+    for name in ("ps (1).ipynb", "ps (2).ipynb", "other.ipynb"):
+        put(course / "submitted" / "ann" / "ps" / name)
+    assert only(course).notes == ("'other.ipynb' was ignored: it is no notebook of this assignment.",)
+
+
+@pytest.mark.parametrize("data", ["data.json", "ps.json"])
+def test_a_data_file_is_never_taken_for_a_renamed_notebook(course, data):
+    put(course / "submitted" / "ann" / "ps" / "ps_final.ipynb")
+    put(course / "submitted" / "ann" / "ps" / data)
+    assert only(course).actual == "ps_final.ipynb"
+
+
+@pytest.mark.parametrize("name", ["ps.ipynb", "ps (1).ipynb"])
+def test_a_notebook_beside_its_folder_is_refused_not_forgotten(course, name):
+    put(course / "submitted" / "ann" / name)
+    put(course / "submitted" / "bob" / "ps" / "ps.ipynb")
+    put(course / "submitted" / "bob" / "ps.ipynb")
+    stray, good = scan(course)
+    assert (stray.student, stray.assignment) == ("ann", "ps")
+    assert stray.refusal == f"'{name}' lies beside the folder ps/; move it into that folder."
+    assert good.refusal is None
 
 
 def test_the_right_name_wins_and_copies_are_ignored(course):

@@ -211,6 +211,11 @@ HOSTILE: dict[str, tuple[dict[str, bytes], bytes | None, str]] = {
     "renamed": ({"homework.ipynb": NOTEBOOK}, NOTEBOOK, ""),
     "renamed copy": ({"toy (1).ipynb": NOTEBOOK}, NOTEBOOK, ""),
     "text ending": ({"toy.ipynb.txt": NOTEBOOK}, NOTEBOOK, ""),
+    "JSON ending": ({"w.zip": zipped({"toy.json": NOTEBOOK, "data.json": OTHER})}, NOTEBOOK, ""),
+    "zip called ipynb": ({"toy.ipynb": zipped({"a/toy.ipynb": NOTEBOOK})}, NOTEBOOK, ""),
+    "rar called ipynb": ({"toy.ipynb": b"Rar!\x1a\x07\x00" + b"x" * 600}, None, "a RAR archive"),
+    "zip called ipynb in zip": ({"w.zip": zipped({"toy.ipynb": zipped({"toy.ipynb": NOTEBOOK})})}, None,
+                                "an archive in an archive"),
     "damaged notebook": ({"toy.ipynb": b'{"cells": ['}, b'{"cells": [', ""),
     "empty notebook": ({"toy.ipynb": b""}, b"", ""),
 }  # fmt: skip
@@ -414,6 +419,9 @@ def test_the_file_with_the_assignments_cells_is_meant(course):
     with_cells = json.dumps({"cells": [ours], "nbformat": 4, "nbformat_minor": 4, "metadata": {}}).encode()
     assert ingest(course, zipped({ANN + "one.ipynb": NOTEBOOK, ANN + "two.ipynb": with_cells})) == 0
     assert handed_in(course) == with_cells
+    copies = {"toy (1).ipynb": with_cells, "toy (2).ipynb": with_cells, "x.ipynb": NOTEBOOK}
+    assert ingest(course, zipped({BOB + name: content for name, content in copies.items()})) == 0
+    assert handed_in(course, "Bob-Ray") == with_cells
 
 
 # --- again, newer, interrupted --------------------------------------------------------------------------------------

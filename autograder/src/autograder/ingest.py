@@ -36,7 +36,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _COPY_MARK = re.compile(r"( ?\(\d+\)|[-_ ]?copy ?\d*|[-_ ]?v(ersion)?\d+|[-_ ]?final)+$", re.IGNORECASE)
-NOTEBOOK_ENDING = re.compile(r"\.ipynb(\.txt|\.json)?$", re.IGNORECASE)
+NOTEBOOK_ENDING = re.compile(r"\.(ipynb(\.txt|\.json)?|json)\s*$", re.IGNORECASE)  # as browsers save one
 
 
 class Refused(OSError):
@@ -174,9 +174,11 @@ def _scan_student(
     if not safe_name(student):
         raise Refused(f"The folder name {student!r} cannot be a student's.")
     files: list[SubmittedFile] = []
+    strays: list[str] = []
     with _folder(student, handle) as own:
         for assignment in [only] if only else _names(own):
             if not only and _kind(own, assignment) == "a file":
+                strays.append(assignment)
                 continue
             try:
                 if not safe_name(assignment):
@@ -188,7 +190,19 @@ def _scan_student(
                     _refused(base, student, assignment, n, str(err))
                     for n in expected_notebooks(course, assignment)
                 ]
-    return files
+    seen = {file.assignment for file in files}
+    return files + [file for file in _strays(course, base, student, strays) if file.assignment not in seen]
+
+
+def _strays(course: Path, base: Path, student: str, names: list[str]) -> Iterator[SubmittedFile]:
+    """Refuse the notebooks that lie beside the assignments' folders, so that none is passed over in silence."""
+    for assignment in known_assignments(course):
+        for expected in expected_notebooks(course, assignment):
+            for name in names:
+                if NOTEBOOK_ENDING.search(name) and _plain(name) == _plain(expected):
+                    reason = f"{shown(name)} lies beside the folder {assignment}/; move it into that folder."
+                    yield _refused(base, student, assignment, expected, reason)
+                    break
 
 
 def _scan_assignment(
@@ -257,6 +271,14 @@ def _sort_entries(folder: int) -> tuple[dict[str, os.stat_result], list[str]]:
     return found, notes
 
 
+def known_assignments(course: Path) -> list[str]:
+    """Ours, and the course's own in source/."""
+    known = {*assignment_names()}
+    with contextlib.suppress(OSError):
+        known |= {p.name for p in (course / "source").iterdir() if p.is_dir()}
+    return sorted(known)
+
+
 def expected_notebooks(course: Path, assignment: str, found: list[str] | None = None) -> list[str]:
     """Names of the notebooks that belong to an assignment, without their ending."""
     if assignment in assignment_names():
@@ -273,6 +295,7 @@ def match_notebooks(
     """Say which file is which notebook. A renamed file counts where only one can be meant."""
     matched = {name: f"{name}.ipynb" for name in expected if f"{name}.ipynb" in found}
     reasons: dict[str, str] = {}
+    unclear: set[str] = set()
     left = [file for file in found if file not in matched.values()]
     open_names = [name for name in expected if name not in matched]
     for name in open_names:
@@ -280,17 +303,23 @@ def match_notebooks(
         similar = similar or [file for file in left if _plain(name) in _plain(file)]
         if not similar and len(open_names) == 1:
             similar = list(left)
+        similar = [file for file in similar if ".ipynb" in file.lower()] or similar
         if len(similar) == 1:
             actual = similar[0]
             matched[name] = actual
             left.remove(actual)
             notes.append(f"{shown(actual)} was taken for {name}.ipynb.")
         elif similar:
+            unclear.update(similar)
             several = ", ".join(shown(file) for file in similar[:5])
             reasons[name] = (
                 f"None of the files is called {name}.ipynb, and several could be meant: {several}."
             )
-    notes += [f"{shown(file)} was ignored: it is no notebook of this assignment." for file in left]
+    notes += [
+        f"{shown(file)} was ignored: it is no notebook of this assignment."
+        for file in left
+        if file not in unclear
+    ]
     return matched, reasons
 
 

@@ -28,6 +28,7 @@ from .ingest import (
     Refused,
     class_folder,
     expected_notebooks,
+    known_assignments,
     match_notebooks,
     read_tree,
     safe_name,
@@ -67,9 +68,9 @@ class _Submission:
     notes: list[str] = field(default_factory=list)
 
     def add(self, parts: Sequence[str], content: bytes, where: str = "", serial: int = 0) -> None:
-        """Add a file; an archive is unpacked, once."""
+        """Add a file; an archive, whatever it is called, is unpacked, once."""
         name, place = parts[-1], where + "/".join(parts)
-        if not _ARCHIVE.search(name):
+        if not (_ARCHIVE.search(name) or archive_kind(content[:512])):
             self.files.append((name, content, place, serial))
         elif where:
             self.problems.append(f"{shown(place)} is an archive in an archive; pack the notebook itself.")
@@ -302,7 +303,7 @@ class _Placing:
     def _settle_by_content(
         self, found: dict[str, tuple[bytes, str, int]], matched: dict[str, str], reasons: dict[str, str]
     ) -> None:
-        """Of several files that a name could mean, the one that alone has the assignment's own cells."""
+        """Of several files that a name could mean, the one (or copies of it) that has the assignment's own cells."""
         for name in list(reasons):
             labels = _labels(self.intake.course, self.intake.assignment, name)
             have = [
@@ -311,10 +312,10 @@ class _Placing:
                 if file not in matched.values()
                 and labels & {c.grade_id for c in read_notebook(found[file][0]).cells}
             ]
-            if len(have) == 1:
-                matched[name] = have[0]
+            if len({found[file][0] for file in have}) == 1:
+                matched[name] = have[-1]
                 del reasons[name]
-                self.submission.notes.append(f"{shown(have[0])} was taken for {name}.ipynb by its cells.")
+                self.submission.notes.append(f"{shown(have[-1])} was taken for {name}.ipynb by its cells.")
 
     def _taken_by_another(self) -> str | None:
         """Two people must not share a folder, in names that differ in case alone neither."""
@@ -483,13 +484,9 @@ def open_intake(
     course, base = class_folder(directory)
     if not (course / "submitted").is_dir() and (directory.resolve() == base):
         base = course / "submitted"
-    known = {*assignment_names()}
-    with contextlib.suppress(OSError):
-        known |= {p.name for p in (course / "source").iterdir() if p.is_dir()}
+    known = known_assignments(course)
     if assignment not in known:
-        raise AssignmentError(
-            f"assignment must be one of {', '.join(sorted(known)) or 'none'}, got {assignment!r}"
-        )
+        raise AssignmentError(f"assignment must be one of {', '.join(known) or 'none'}, got {assignment!r}")
     if student is not None and not safe_name(student):
         raise AssignmentError(f"--student: {student!r} cannot be a student's id")
     if received is not None and received > datetime.now(UTC):
