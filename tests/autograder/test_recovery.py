@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autograder.assignment import Assignment
 from autograder.cell_names import code_in_markdown, defined_names, looks_like_code
 from autograder.reading import read_notebook
-from autograder.recovery import CellPlan, plan_cells
+from autograder.recovery import CellPlan, Template, TemplateCell, plan_cells
 from autograder.release import load_template, source_notebook, student_notebook
 
 TOY = Assignment.load("toy", Path(__file__).parent / "toy_course")
@@ -192,6 +192,31 @@ def test_an_essay_written_below_its_question_is_found(nb):
     target["source"] = next(c for c in TEMPLATE.cells if c.role == "manual").source
     nb["cells"][place - 1]["source"] = nb["cells"][place - 1]["source"] + "\n\nMy essay."
     assert plan(nb).manual == {"explain_overflow": "My essay."}
+
+
+@pytest.mark.parametrize("kind", ["code", "markdown"])
+def test_an_answer_merged_with_its_question_is_found(nb, kind):
+    target = cell(nb, "softplus-answer")
+    question = nb["cells"][nb["cells"].index(target) - 1]
+    nb["cells"].remove(question)
+    target.update(cell_type=kind, source=question["source"] + "\n\n" + SOFTPLUS, metadata={})
+    assert answer(plan(nb), "softplus") == SOFTPLUS
+
+
+def test_code_added_to_a_cell_of_the_release_keeps_what_it_builds_on():
+    shown = TemplateCell("code", "ratio = 2")
+    template = Template((*TEMPLATE.cells, shown))
+    tree = {"cells": [code("ratio = 2\nprint(ratio)")]}
+    result = plan_cells(read_notebook(json.dumps(tree).encode()), template)
+    assert "ratio = 2\nprint(ratio)" in [c.source for c in result.cells]
+
+
+def test_an_essay_beside_its_own_untouched_copy_is_one_essay(nb):
+    stub = next(c for c in TEMPLATE.cells if c.role == "manual").source
+    nb["cells"].append({**cell(nb, "explain_overflow"), "source": stub})
+    result = plan(nb)
+    assert result.manual == {"explain_overflow": "exp(x) is too large."}
+    assert result.repairs == []
 
 
 @pytest.mark.parametrize("labelled", [True, False])

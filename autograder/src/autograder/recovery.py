@@ -87,8 +87,12 @@ def _label(cell: ReadCell) -> str:
 
 class _Recovery:
     def __init__(self, read: ReadResult, template: Template) -> None:
-        self.read, self.template = read, template
+        self.template = template
         self.out = CellPlan(repairs=list(read.problems))
+        self.questions = [
+            _without_blanks(c.source) for c in template.cells if c.role is None and c.kind != "code"
+        ]
+        self.read = replace(read, cells=tuple(map(self._without_question, read.cells)))
         self.by_id = {c.grade_id: c for c in template.cells if c.grade_id}
         self.answers = {c.exercise: c for c in template.of_role("answer") if c.exercise}
         self.locked = template.of_role("setup") + template.of_role("grade")
@@ -104,6 +108,20 @@ class _Recovery:
         self._find_manual()
         self._order()
         return self.out
+
+    def _without_question(self, cell: ReadCell) -> ReadCell:
+        """A code cell without the text of a question that was merged into it."""
+        own = self._below_a_question(cell.source) if cell.kind == "code" else None
+        if own is None:
+            return cell
+        self._repair(f"C{_label(cell)[1:]} began with the text of a question, which was left out.")
+        return replace(cell, source=own)
+
+    def _below_a_question(self, source: str) -> str | None:
+        """What stands below the text of a question in the same cell, None if nothing does."""
+        text = _without_blanks(source)
+        known = next((q for q in self.questions if text.startswith(q + "\n")), None)
+        return None if known is None else text.removeprefix(known).strip("\n")
 
     # -- what each cell is ---------------------------------------------------------------------------------------
 
@@ -215,7 +233,7 @@ class _Recovery:
         found = []
         for cell in self.read.cells:
             if cell.kind != "code" and self.roles[cell.index][0] == "drop":
-                source = code_in_markdown(cell.source)
+                source = code_in_markdown(self._below_a_question(cell.source) or cell.source)
                 known = any(_same(source, ours.source) for ours in self.template.cells)
                 if not known and looks_like_code(source) and defined_names(source) & set(stub.names):
                     found.append((cell, source))
@@ -237,12 +255,10 @@ class _Recovery:
             cells = [
                 c for c in self.read.cells if c.grade_id == ours.grade_id and self.roles[c.index][0] == "drop"
             ]
-            if len(cells) > 1:
-                self._repair(
-                    f"The answer cell of {ours.exercise} is there {len(cells)} times; all were kept."
-                )
             texts = self._own_texts(cells, ours)
-            for look in (self._between_neighbours, self._below_the_question):
+            if len(texts) > 1:
+                self._repair(f"{ours.exercise} is answered in {len(texts)} cells; all were kept.")
+            for look in (self._between_neighbours, self._in_the_question):
                 if not texts and (texts := self._own_texts(found := look(ours), ours)):
                     place = _label(found[0])
                     self._repair(f"The answer to {ours.exercise} was recognised by its place ({place}).")
@@ -273,17 +289,16 @@ class _Recovery:
         role = self.roles[cell.index]
         return role == ("extra", None) and is_prose(cell.source) if cell.kind == "code" else role[0] == "drop"
 
-    def _below_the_question(self, ours: TemplateCell) -> list[ReadCell]:
-        """What was written into the text cell before `ours`, below its own text."""
+    def _in_the_question(self, ours: TemplateCell) -> list[ReadCell]:
+        """The text cell before `ours`, if more was written into it, as that."""
         place = self.template.cells.index(ours)
-        question = self.template.cells[place - 1] if place else ours
-        if question.role is not None:
-            return []
-        text = _without_blanks(question.source)
+        before = _without_blanks(self.template.cells[place - 1].source) if place else ""
         return [
-            replace(cell, source=_without_blanks(cell.source).removeprefix(text))
+            replace(cell, source=own)
             for cell in self.read.cells
-            if cell.kind != "code" and _without_blanks(cell.source).startswith(text)
+            if cell.kind != "code"
+            and _without_blanks(cell.source).startswith(before)
+            and (own := self._below_a_question(cell.source)) is not None
         ]
 
     def _last_place(self, ours: Iterable[TemplateCell], default: int) -> int:
