@@ -1,8 +1,10 @@
 """What the package is made of: a light import, and a wheel whose declared dependencies are all it needs."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -79,6 +81,21 @@ def test_a_missing_optional_package_is_named_in_one_sentence(package, call, sent
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == sentence
 
 
+@pytest.mark.parametrize("package", ["lib", "autograder"])
+def test_a_package_carries_the_licence_of_the_repository(package):
+    """A build sees its own folder alone, so each has a copy."""
+    project = tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
+    assert (project["license"], project["license-files"]) == ("MIT", ["LICENSE"])
+    assert (ROOT / package / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_what_is_optional_is_offered_by_name():
+    project = tomllib.loads((ROOT / "lib" / "pyproject.toml").read_text())["project"]
+    offered = {one for group in project["optional-dependencies"].values() for one in group}
+    names = {re.split(r"[<>=]", one)[0] for one in offered}
+    assert {"matplotlib", "scikit-learn", "optuna", "tensorboard"} <= names
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_declares_what_it_needs(tmp_path):
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
@@ -89,6 +106,8 @@ def test_the_wheel_holds_every_module_and_declares_what_it_needs(tmp_path):
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("/METADATA"))
     assert {path.relative_to(ROOT / "lib").as_posix() for path in SOURCES} <= names
     assert {"gradatim/py.typed", "gradatim/plotting/moving.js"} <= names
+    assert [name.split("/", 1)[1] for name in names if "LICENSE" in name] == ["licenses/LICENSE"]
+    assert {"License-Expression: MIT", "License-File: LICENSE"} <= set(metadata.splitlines())
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
     assert {line.split()[1].split(">")[0] for line in needed if "extra ==" not in line} == DECLARED
     assert not [name for name in names if name.startswith("test") or "/test" in name or "solution" in name]
