@@ -1,7 +1,8 @@
 """Activation functions and their derivatives, each as its formula, safe from overflow at both ends.
 
-Every function takes a tensor of any shape and returns one of the same shape and dtype; half precision is computed in
-float32. Signatures are torch.nn.functional's, without `inplace`. `<name>_derivative(x)` is the derivative at x,
+Where an entry does not say otherwise, a function takes a floating-point tensor of any shape, on any device, and returns
+one of the same shape and dtype; half precision is computed in float32; integers, complex numbers and what is no tensor
+raise TypeError. Signatures are torch.nn.functional's, without `inplace`. `<name>_derivative(x)` is the derivative at x,
 written out; autograd gives the same (test_activations.py). Second and higher derivatives are right too: where a
 formula has two branches, each is smooth by itself and stays finite where it is not chosen.
 """
@@ -152,6 +153,10 @@ def relu_derivative(input: Tensor) -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x for x > 0, negative_slope * x otherwise: a unit that is off still learns.
 
+    Args:
+        input: any shape, floating-point.
+        negative_slope: the slope left of 0, any number.
+
     >>> leaky_relu(torch.tensor([-2.0, 3.0]), 0.5)
     tensor([-1.,  3.])
     """
@@ -167,6 +172,14 @@ def leaky_relu_derivative(input: Tensor, negative_slope: float = 0.01) -> Tensor
 @elementwise
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """`leaky_relu` with learned slopes, one for all or one per channel (axis 1).
+
+    Args:
+        input: shape (N, C, *), floating-point; with one slope any shape.
+        weight: the slopes, shape (C,), (1,) or ().
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: `weight` has 2 dimensions or more, or neither 1 nor C entries.
 
     Source: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, eq. 1.
     """
@@ -189,7 +202,13 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 @elementwise
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """x for x > 0, alpha * (exp(x) - 1) otherwise. Source: Clevert et al., arXiv:1511.07289, eq. 15.
+    """x for x > 0, alpha * (exp(x) - 1) otherwise.
+
+    Args:
+        input: any shape, floating-point.
+        alpha: the limit at minus infinity is -alpha.
+
+    Source: Clevert et al., arXiv:1511.07289, eq. 15.
 
     >>> elu(torch.tensor([-1000.0, 3.0]), alpha=2.0)
     tensor([-2.,  3.])
@@ -206,6 +225,14 @@ def elu_derivative(input: Tensor, alpha: float = 1.0) -> Tensor:
 @elementwise
 def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x for x > 0, alpha * (exp(x / alpha) - 1) otherwise: smooth for every alpha.
+
+    Args:
+        input: any shape, floating-point.
+        alpha: the limit at minus infinity is -alpha, and the slope left of 0 falls over that length; not 0.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: alpha is 0.
 
     Source: Barron, arXiv:1704.07483.
     """
@@ -252,6 +279,14 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
         "none"   x * (1 + erf(x / sqrt(2))) / 2
         "tanh"   x * (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3))) / 2
+
+    Args:
+        input: any shape, floating-point.
+        approximate: "none" or "tanh".
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: `approximate` is another word.
 
     Source: Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415, section 2.
 
@@ -303,6 +338,11 @@ def silu_derivative(input: Tensor) -> Tensor:
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta: a smooth relu. For beta x > threshold x itself, as torch's.
 
+    Args:
+        input: any shape, floating-point.
+        beta: sharpness of the bend: the larger, the closer to relu.
+        threshold: beyond it, in units of beta x, the function is x.
+
     >>> softplus(torch.tensor([0.0, 1000.0]))   # ln 2
     tensor([6.9315e-01, 1.0000e+03])
     """
@@ -348,7 +388,17 @@ def softsign_derivative(input: Tensor) -> Tensor:
 
 @elementwise
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x, limited to [min_val, max_val]."""
+    """x, limited to [min_val, max_val].
+
+    Args:
+        input: any shape, floating-point.
+        min_val: lower limit.
+        max_val: upper limit, >= min_val.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: min_val > max_val.
+    """
     require_bounds("hardtanh", min_val, max_val)
     return input.clamp(min_val, max_val)
 
@@ -394,6 +444,14 @@ def tanhshrink(input: Tensor) -> Tensor:
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """Towards 0 by lambd, and 0 within: the proximal step of lambd * |x|.
 
+    Args:
+        input: any shape, floating-point.
+        lambd: how far every value moves towards 0, >= 0.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: lambd < 0.
+
     >>> softshrink(torch.tensor([-2.0, 0.3, 1.0]))
     tensor([-1.5000,  0.0000,  0.5000])
     """
@@ -404,19 +462,41 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 
 @elementwise
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x where |x| > lambd, 0 elsewhere."""
+    """x where |x| > lambd, 0 elsewhere.
+
+    Args:
+        input: any shape, floating-point.
+        lambd: half the width of the interval that becomes 0.
+    """
     return torch.where((input >= -lambd) & (input <= lambd), 0.0, input)
 
 
 @elementwise
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    """x where x > threshold, `value` elsewhere."""
+    """x where x > threshold, `value` elsewhere.
+
+    Args:
+        input: any shape, floating-point.
+        threshold: values up to and at it are replaced.
+        value: what replaces them.
+    """
     return torch.where(input <= threshold, value, input)
 
 
 @checked
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b), with a and b the two halves of the input on axis `dim`.
+
+    Args:
+        input: floating-point, of even size on axis `dim`.
+        dim: the axis that is halved.
+
+    Returns:
+        The input's shape and dtype, with axis `dim` half as long.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: no dimension, no such axis, or an odd size there.
 
     Source: Dauphin et al., "Language Modeling with Gated Convolutional Networks", arXiv:1612.08083, section 2.
     """
@@ -445,7 +525,17 @@ def softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor
 
         y_i = exp(x_i - c) / sum_j exp(x_j - c)       c = max(x): any c gives the same y, this one no overflow
 
-    Args: dtype: cast the input to it first.
+    Args:
+        input: any shape, floating-point (of any dtype where `dtype` is given); logits.
+        dim: the axis of the classes.
+        dtype: cast the input to it first.
+
+    Returns:
+        Probabilities, of the input's shape, in `dtype` or the input's own.
+
+    Raises:
+        TypeError: neither the input nor `dtype` is floating-point.
+        ValueError: no such axis.
 
     >>> softmax(torch.tensor([1000.0, 1000.0]), dim=0)
     tensor([0.5000, 0.5000])
@@ -463,6 +553,18 @@ def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Te
 
         y_i = x_i - c - log(sum_j exp(x_j - c))       c = max(x)
 
+    Args:
+        input: any shape, floating-point (of any dtype where `dtype` is given); logits.
+        dim: the axis of the classes.
+        dtype: cast the input to it first.
+
+    Returns:
+        Log-probabilities in nats, of the input's shape, in `dtype` or the input's own.
+
+    Raises:
+        TypeError: neither the input nor `dtype` is floating-point.
+        ValueError: no such axis.
+
     >>> log_softmax(torch.tensor([0.0, -1000.0]), dim=0)
     tensor([    0., -1000.])
     """
@@ -475,7 +577,7 @@ def log_softmax(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Te
 
 @checked
 def softmin(input: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
-    """softmax(-x): the smallest entry has the largest share."""
+    """softmax(-x): the smallest entry has the largest share. Arguments, result and errors as `softmax`."""
     as_floating("softmin", input, dim, dtype)
     return softmax(-input, dim, dtype)
 
@@ -494,7 +596,17 @@ def softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
 
         grad_x = y * (grad - sum(grad * y))
 
-    Args: grad: derivative by y; y = softmax(x, dim).
+    Args:
+        grad: derivative of the loss by y, floating-point.
+        y: softmax(x, dim), of the same shape.
+        dim: the axis of the classes.
+
+    Returns:
+        The derivative by x, of the same shape.
+
+    Raises:
+        TypeError: `grad` or `y` is not floating-point.
+        ValueError: the shapes differ; no such axis.
 
     >>> softmax_backward(torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]), dim=0)
     tensor([ 0.2500, -0.2500])
@@ -507,7 +619,25 @@ def softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
 
 @checked
 def log_softmax_backward(grad: Tensor, y: Tensor, dim: int) -> Tensor:
-    """The same for y = log_softmax(x, dim): grad - exp(y) * sum(grad). With the cross-entropy, p minus one-hot."""
+    """The product of grad with the Jacobian of log_softmax: with the cross-entropy, p minus one-hot.
+
+        grad_x = grad - exp(y) * sum(grad)
+
+    Args:
+        grad: derivative of the loss by y, floating-point.
+        y: log_softmax(x, dim), of the same shape.
+        dim: the axis of the classes.
+
+    Returns:
+        The derivative by x, of the same shape.
+
+    Raises:
+        TypeError: `grad` or `y` is not floating-point.
+        ValueError: the shapes differ; no such axis.
+
+    >>> log_softmax_backward(torch.tensor([-1.0, 0.0]), torch.tensor([0.5, 0.5]).log(), dim=0)   # p - one-hot
+    tensor([-0.5000,  0.5000])
+    """
     require_floating("log_softmax_backward", grad=grad, y=y)
     require_same_shape("log_softmax_backward", grad=grad, y=y)
     require_dim("log_softmax_backward", dim, y.dim())

@@ -1,8 +1,9 @@
 """Initial weights: how large they must be for signals to keep their size through the layers.
 
-Every function fills its tensor in place and returns it, and draws with the same calls in the same order as
-torch.nn.init: the same seed gives the same bits (test_against_torch.py). `generator` makes the draw independent of
-torch's global seed.
+Every function whose name ends in an underscore fills its tensor in place, in the tensor's own dtype and on its device,
+and returns it; no gradient is recorded. It draws with the same calls in the same order as torch.nn.init: the same seed
+gives the same bits (test_initialization.py). `generator`, on the tensor's device, makes the draw independent of torch's
+global seed. TypeError for what is no tensor.
 """
 
 import functools
@@ -49,6 +50,15 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
     `in` is tensor.shape[1]: for grouped convolutions the channels of one group, for transposed ones the outputs.
 
+    Args:
+        tensor: shape (out, in, *kernel), at least 2 dimensions.
+
+    Returns:
+        (fan_in, fan_out), two integers.
+
+    Raises:
+        ValueError: fewer than 2 dimensions.
+
     >>> fans(torch.empty(8, 3, 5, 5))
     (75, 200)
     """
@@ -87,7 +97,15 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         relu: sqrt(2), as it zeroes half of the second moment;  leaky_relu: sqrt(2 / (1 + slope**2))
         tanh: 5/3 (empirical);  linear, convolutions, sigmoid: 1;  selu: 3/4
 
-    Args: nonlinearity, one of these names; param: the slope of leaky_relu, 0.01 if None.
+    Args:
+        nonlinearity: a name of `GAINS`, or "leaky_relu".
+        param: the slope of leaky_relu, 0.01 if None; without meaning for the others.
+
+    Returns:
+        The gain, a number > 0.
+
+    Raises:
+        ValueError: an unknown name; a `param` that is no number.
 
     >>> calculate_gain("leaky_relu", 1.0)   # slope 1 is the identity
     1.0
@@ -156,7 +174,18 @@ def check_scale(where: str, name: str, scale: float) -> None:
 
 @draws
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Draw from U(a, b), with finite a <= b."""
+    """Draw from U(a, b), with finite a <= b.
+
+    Args:
+        tensor: any shape, floating-point.
+        a: lower bound, in the tensor's units.
+        b: upper bound, >= a.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: a or b is infinite or nan; a > b.
+    """
     check_interval("uniform_", a, b)
     return tensor.uniform_(a, b, generator=generator)
 
@@ -165,14 +194,30 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
 def normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
-    """Draw from N(mean, std**2), with std >= 0."""
+    """Draw from N(mean, std**2), with std >= 0.
+
+    Args:
+        tensor: any shape, floating-point.
+        mean: the distribution's mean.
+        std: its standard deviation, finite and >= 0.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: std is negative, infinite or nan.
+    """
     check_scale("normal_", "std", std)
     return tensor.normal_(mean, std, generator=generator)
 
 
 @fills
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """Set every entry to `val`. As a weight it leaves all units of a layer equal for ever."""
+    """Set every entry to `val`. As a weight it leaves all units of a layer equal for ever.
+
+    Args:
+        tensor: any shape and dtype.
+        val: the number.
+    """
     return tensor.fill_(val)
 
 
@@ -192,6 +237,12 @@ def zeros_(tensor: Tensor) -> Tensor:
 def eye_(tensor: Tensor) -> Tensor:
     """The identity matrix: a linear layer that passes its input on.
 
+    Args:
+        tensor: shape (out, in); 1 on the diagonal, 0 elsewhere, also where the two differ.
+
+    Raises:
+        ValueError: not 2 dimensions.
+
     >>> eye_(torch.empty(2, 3))
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
@@ -205,8 +256,12 @@ def eye_(tensor: Tensor) -> Tensor:
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """The identity as a convolution: 1 in the middle of the kernel that leads from channel c to channel c.
 
-    Args: tensor (out, in, *kernel) with a kernel of 1 to 3 dimensions; groups: a divisor of `out`; each group of
-        outputs begins again at the first input.
+    Args:
+        tensor: shape (out, in, *kernel) with a kernel of 1 to 3 dimensions.
+        groups: a divisor of `out`; each group of outputs begins again at the first input.
+
+    Raises:
+        ValueError: not 3, 4 or 5 dimensions; `groups` is no divisor of `out`.
 
     >>> dirac_(torch.empty(2, 2, 3))[1]
     tensor([[0., 0., 0.],
@@ -230,6 +285,15 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
 
         std = gain * sqrt(2 / (fan_in + fan_out));   U(-sqrt(3) std, sqrt(3) std) has this std
 
+    Args:
+        tensor: shape (out, in, *kernel), floating-point.
+        gain: factor of the standard deviation, finite and >= 0; see `calculate_gain`.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: fewer than 2 dimensions; `gain` out of range.
+
     Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks",
     AISTATS 2010, eq. 16.
     """
@@ -243,6 +307,15 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator | No
 @draws
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
     """Glorot's initialization from a normal distribution: std = gain * sqrt(2 / (fan_in + fan_out)).
+
+    Args:
+        tensor: shape (out, in, *kernel), floating-point.
+        gain: factor of the standard deviation, finite and >= 0; see `calculate_gain`.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: fewer than 2 dimensions; `gain` out of range.
 
     Source: as `xavier_uniform_`, eq. 12.
     """
@@ -281,9 +354,15 @@ def kaiming_uniform_(
         std = gain / sqrt(fan);   U(-sqrt(3) std, sqrt(3) std) has this std
 
     Args:
-        tensor: (out, in, *kernel). a: the slope of leaky_relu; 0 is relu.
+        tensor: shape (out, in, *kernel), floating-point; without entries it stays as it is, with a warning.
+        a: the slope of leaky_relu; 0 is relu.
         mode: "fan_in" keeps the size of the signals forward, "fan_out" that of the gradients backward.
         nonlinearity: what follows the layer, see `calculate_gain`.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: fewer than 2 dimensions; an unknown `mode` or `nonlinearity`; `a` is infinite or nan.
 
     Source: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, eq. 10, 14 and 15.
     """
@@ -301,7 +380,10 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",
     generator: Generator | None = None,
 ) -> Tensor:
-    """He's initialization from a normal distribution: std = gain / sqrt(fan). See `kaiming_uniform_`."""
+    """He's initialization from a normal distribution: std = gain / sqrt(fan).
+
+    Arguments, errors and source as `kaiming_uniform_`.
+    """
     if is_empty(tensor):
         return tensor
     return tensor.normal_(
@@ -312,6 +394,14 @@ def kaiming_normal_(
 @draws
 def lecun_normal_(tensor: Tensor, generator: Generator | None = None) -> Tensor:
     """N(0, 1 / fan_in): signals keep their size through linear layers, and through selu.
+
+    Args:
+        tensor: shape (out, in, *kernel), floating-point.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: fewer than 2 dimensions.
 
     Sources: LeCun et al., "Efficient BackProp", 1998, eq. 16; Klambauer et al., "Self-Normalizing Neural
     Networks", arXiv:1706.02515, section 3.
@@ -326,6 +416,16 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         A ~ N(0, 1);   A = Q R;   W = gain * Q * sign(diag(R))        (the signs make Q uniformly distributed)
 
     More than two dimensions are flattened to (out, the rest).
+
+    Args:
+        tensor: shape (out, in, *kernel), real and floating-point.
+        gain: factor of every entry; singular values become `gain`.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is not of real floating-point numbers.
+        ValueError: fewer than 2 dimensions.
+
     Source: Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear
     neural networks", arXiv:1312.6120; the signs: Mezzadri, arXiv:math-ph/0609050.
     """
@@ -349,6 +449,17 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     """N(0, std**2) with ceil(sparsity * rows) zeros in each column.
 
     As in torch, the places of the zeros come from the global seed, not from `generator`.
+
+    Args:
+        tensor: shape (rows, columns), floating-point; a column holds the weights that leave one input.
+        sparsity: share of zeros in each column, in [0, 1].
+        std: standard deviation of the others, finite and >= 0.
+        generator: draws the values from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is of an integer or boolean dtype.
+        ValueError: not 2 dimensions; `sparsity` or `std` out of range.
+
     Source: Martens, "Deep learning via Hessian-free optimization", ICML 2010, section 5.
     """
     words = "Only tensors with 2 dimensions are supported"
@@ -377,7 +488,18 @@ def trunc_normal_(
     Where [a, b] holds less than 0.3 of the distribution, candidates come from U(a, b) instead and are kept with a
     probability proportional to the normal density.
 
-    Args: a, b: bounds in the units of the tensor, not in standard deviations. std > 0.
+    Args:
+        tensor: any shape, real and floating-point, on a device that holds values.
+        mean: of the normal distribution before the restriction, finite; a warning if it lies more than 2 std outside.
+        std: its standard deviation, finite and > 0.
+        a: lower bound, in the units of the tensor, not in standard deviations.
+        b: upper bound, > a.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: `tensor` is not of real floating-point numbers.
+        ValueError: a >= b; `mean` or `std` out of range; a tensor on the meta device.
+
     Waits for the device once per round. Same bits as torch 2.13; earlier versions of torch invert the
     distribution function instead.
     """
