@@ -19,7 +19,17 @@ def require_images(where: str, x: Tensor) -> None:
 def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Move each image by whole pixels; zeros come in from the edge.
 
-    Args: x (N, C, H, W); down, right: integers (N,), negative for up and left.
+    Args:
+        x: images (N, C, H, W), floating-point.
+        down: pixels, integers (N,); negative moves up.
+        right: pixels, integers (N,); negative moves left.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point; `down` or `right` holds no integers.
+        ValueError: another shape.
 
     >>> x = torch.tensor([[[[1.0, 2.0, 3.0]]]])
     >>> shift(x, torch.tensor([0]), torch.tensor([1]))
@@ -41,7 +51,20 @@ def shift(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 @checked
 def random_shift(x: Tensor, max_shift: int = 1, *, generator: Generator | None = None) -> Tensor:
-    """Move each image by up to `max_shift` pixels in both directions, each offset equally likely."""
+    """Move each image by up to `max_shift` pixels in both directions, each offset equally likely.
+
+    Args:
+        x: images (N, C, H, W), floating-point.
+        max_shift: pixels, >= 0.
+        generator: draws from it and not from torch's global state; on x's device.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: x is not (N, C, H, W); max_shift < 0.
+    """
     require_images("random_shift", x)
     require(max_shift >= 0, "random_shift", "max_shift", ">= 0", max_shift)
     low, high = -max_shift, max_shift + 1
@@ -53,7 +76,18 @@ def random_shift(x: Tensor, max_shift: int = 1, *, generator: Generator | None =
 def affine(x: Tensor, angle: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
     """Rotate (radians, counter-clockwise), enlarge and shear each image about its centre; bilinear, zeros outside.
 
-    Args: x (N, C, H, W), H = W for a rotation without distortion; angle, scale > 0, shear: (N,).
+    Args:
+        x: images (N, C, H, W), floating-point; H = W for a rotation without distortion.
+        angle: radians, counter-clockwise, shape (N,), floating-point.
+        scale: 2 doubles the size; > 0, shape (N,), floating-point.
+        shear: slope of what was upright, shape (N,), floating-point.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: another shape; scale <= 0 (looked at on the CPU only).
     """
     require_images("affine", x)
     for name, numbers in (("angle", angle), ("scale", scale), ("shear", shear)):
@@ -85,6 +119,20 @@ def random_affine(
     """`affine` with angles in +-degrees, sizes in 1 +- scale and shears in +-shear, uniform, for each image its own.
 
     Digits stand more than about 15 degrees of rotation badly, and no mirroring: 6 and 9 change places.
+
+    Args:
+        x: images (N, C, H, W), floating-point.
+        degrees: largest angle, finite and >= 0.
+        scale: largest change of size, in [0, 1).
+        shear: largest shear, finite and >= 0.
+        generator: draws from it and not from torch's global state; on x's device.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: x is not (N, C, H, W); a bound out of range.
     """
     require_images("random_affine", x)
     require(0 <= scale < 1, "random_affine", "scale", "in [0, 1)", scale)
@@ -97,6 +145,18 @@ def random_affine(
 @checked
 def random_erase(x: Tensor, size: int, *, generator: Generator | None = None) -> Tensor:
     """Set a size x size square of each image to 0, its centre anywhere (cut off at the edges).
+
+    Args:
+        x: images (N, C, H, W), floating-point.
+        size: the square's side in pixels, >= 0.
+        generator: draws from it and not from torch's global state; on x's device.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: x is not (N, C, H, W); size < 0.
 
     Source: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
     arXiv:1708.04552, section 3.2.
@@ -117,6 +177,18 @@ def random_erase(x: Tensor, size: int, *, generator: Generator | None = None) ->
 def gaussian_noise(x: Tensor, std: float = 0.1, *, generator: Generator | None = None) -> Tensor:
     """x + N(0, std**2). For a linear model with squared error this is an L2 penalty of strength std**2 per sample.
 
+    Args:
+        x: any shape, floating-point.
+        std: the noise's standard deviation, in x's units, >= 0.
+        generator: draws from it and not from torch's global state; on x's device.
+
+    Returns:
+        x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: std < 0.
+
     Source: Bishop, "Training with Noise is Equivalent to Tikhonov Regularization", Neural Computation 7(1), 1995.
     """
     require_floating("gaussian_noise", x=x)
@@ -129,7 +201,17 @@ def gaussian_noise(x: Tensor, std: float = 0.1, *, generator: Generator | None =
 def predict_with_shifts(model: nn.Module, x: Tensor, max_shift: int = 1) -> Tensor:
     """Mean of the model's class probabilities over all shifts of up to `max_shift` pixels (test-time augmentation).
 
-    Args: model: images to logits (N, C), in evaluation mode. Costs (2 max_shift + 1)**2 passes.
+    Args:
+        model: images to logits (N, C), in evaluation mode; called (2 max_shift + 1)**2 times.
+        x: images (N, C, H, W), floating-point.
+        max_shift: pixels, >= 0.
+
+    Returns:
+        Probabilities (N, number of classes).
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: x is not (N, C, H, W); max_shift < 0.
     """
     require_images("predict_with_shifts", x)
     require(max_shift >= 0, "predict_with_shifts", "max_shift", ">= 0", max_shift)

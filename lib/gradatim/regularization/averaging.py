@@ -17,8 +17,9 @@ class WeightAverage(nn.Module):
     Call `update_parameters(model)` after optimizer.step(); use the average as a model. State names as
     torch.optim.swa_utils.AveragedModel: `module.*` and `n_averaged`.
 
-    Args: model: copied. use_buffers: average the buffers too (floating-point ones); otherwise they are copied from the
-        model at every update.
+    Args:
+        model: copied.
+        use_buffers: average the floating-point buffers too; otherwise they are copied from the model at every update.
     """
 
     n_averaged: Tensor
@@ -41,7 +42,14 @@ class WeightAverage(nn.Module):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """average <- average + w * (model - average), with w = `weight_of_new()`; no value is read on the host."""
+        """average <- average + w * (model - average), with w = `weight_of_new()`; no value is read on the host.
+
+        Args:
+            model: of the averaged model's architecture.
+
+        Raises:
+            ValueError: another number of parameters.
+        """
         mine, theirs = list(self.module.parameters()), list(model.parameters())
         rule = f"of the averaged model's architecture, with {len(mine)} parameters"
         require(len(mine) == len(theirs), type(self).__name__, "model", rule, len(theirs))
@@ -70,7 +78,15 @@ class EMA(WeightAverage):
     It remembers about the last 1 / (1 - decay) steps. With `warmup`, decay is min(decay, (1 + n) / (10 + n)) after n
     updates, so that the first steps are forgotten sooner.
 
-    Args: model; decay in [0, 1); warmup; use_buffers, see `WeightAverage`.
+    Args:
+        model: copied.
+        decay: weight of the past, in [0, 1).
+        warmup: begin with a smaller decay.
+        use_buffers: average the floating-point buffers too; otherwise they are copied from the model at every update.
+
+    Raises:
+        ValueError: decay outside [0, 1).
+
     Source: Polyak and Juditsky, SIAM J. Control Optim. 30(4), 1992 (averaging).
 
     >>> model = nn.Linear(1, 1, bias=False)
@@ -105,6 +121,10 @@ class SWA(WeightAverage):
     Update it once an epoch late in training, with a constant or cyclic learning rate; then recalibrate the batch
     norms with `update_bn`, for their statistics belong to other weights.
 
+    Args:
+        model: copied.
+        use_buffers: average the floating-point buffers too; otherwise they are copied from the model at every update.
+
     Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407,
     Algorithm 1.
 
@@ -128,8 +148,15 @@ class SWA(WeightAverage):
 def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | str | None = None) -> None:
     """Compute the running statistics of the model's batch norms anew, as plain averages over `loader`.
 
-    Args: loader: batches, or tuples whose first member is the input. model: with batch norms of this library or
-        torch's; its mode and the norms' momenta are restored. device: where to move the inputs; None: leave them.
+    Args:
+        loader: batches, or tuples whose first member is the input.
+        model: with batch norms of this library or torch's; its mode and the norms' momenta are restored. Without any,
+            nothing happens.
+        device: where to move the inputs; None: leave them.
+
+    Raises:
+        TypeError: `loader` is not iterable, or a batch is no tensor.
+        ValueError: no batch.
     """
     require_type(isinstance(loader, Iterable), "update_bn", "loader", "an iterable of batches", loader)
     kinds = (BatchNorm, nn.modules.batchnorm._BatchNorm)

@@ -52,7 +52,20 @@ def dropout(
     The division keeps the mean of y at x, so that nothing is scaled in evaluation ("inverted" dropout). The same mask
     multiplies the gradient.
 
-    Args: input: any shape, floating-point. p: the probability to *drop*, not to keep. training: False: the identity.
+    Args:
+        input: any shape, floating-point.
+        p: the probability to *drop*, not to keep, in [0, 1].
+        training: False: the identity.
+        inplace: write the result into `input`.
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Returns:
+        The input's shape and dtype; `input` itself in evaluation, with p = 0 and with `inplace`.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: p outside [0, 1].
+
     Source: Srivastava et al., "Dropout", JMLR 15, 2014, section 4. Differs from the paper: there activations are
     scaled by 1 - p at test time, and p is the probability to keep.
 
@@ -87,6 +100,20 @@ def dropout1d(
 ) -> Tensor:
     """Drop whole channels of (N, C, L) or (C, L). Neighbouring positions are alike: dropping single ones hides little.
 
+    Args:
+        input: shape (N, C, L) or (C, L), floating-point.
+        p: the probability to drop a channel of a sample, in [0, 1].
+        training: False: the identity.
+        inplace: write the result into `input`.
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Returns:
+        The input's shape and dtype.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: p outside [0, 1]; another number of dimensions.
+
     Source: Tompson et al., "Efficient Object Localization Using Convolutional Networks", arXiv:1411.4280, section 3.2.
     """
     return channels_of("dropout1d", 3, input, p, training, inplace, generator)
@@ -101,7 +128,11 @@ def dropout2d(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Drop whole channels of (N, C, H, W). Three dimensions are read as (N, C, L), as by torch. See `dropout1d`."""
+    """Drop whole channels of (N, C, H, W).
+
+    Three dimensions are read as (N, C, L), as by torch; other numbers of dimensions than 3 and 4 cause a warning. The
+    rest as `dropout1d`.
+    """
     if input.dim() not in (3, 4):
         warn_rank("dropout2d", input, "3 or 4")
     return feature_dropout("dropout2d", input, p, training, inplace, generator)
@@ -116,7 +147,10 @@ def dropout3d(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Drop whole channels of (N, C, D, H, W) or (C, D, H, W). See `dropout1d`."""
+    """Drop whole channels of (N, C, D, H, W) or (C, D, H, W).
+
+    Other numbers of dimensions than 4 and 5 cause a warning. The rest as `dropout1d`.
+    """
     return channels_of("dropout3d", 5, input, p, training, inplace, generator)
 
 
@@ -173,6 +207,20 @@ def alpha_dropout(
         y = a (x m - ALPHA (1 - m)) + b       m = 1 with probability q = 1 - p;  ALPHA = 1.7581
         a = (q + ALPHA**2 q p)**(-1/2),   b = a ALPHA p
 
+    Args:
+        input: any shape, floating-point; about mean 0 and variance 1.
+        p: the probability to drop, in [0, 1].
+        training: False (the default, as torch's): the identity.
+        inplace: write the result into `input`.
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Returns:
+        The input's shape and dtype; zeros for p = 1.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: p outside [0, 1].
+
     Source: Klambauer et al., "Self-Normalizing Neural Networks", arXiv:1706.02515, section "New Dropout Technique".
     """
     check_p("alpha_dropout", input, p)
@@ -188,7 +236,7 @@ def feature_alpha_dropout(
     *,
     generator: Generator | None = None,
 ) -> Tensor:
-    """`alpha_dropout` of whole channels of (N, C, *)."""
+    """`alpha_dropout` of whole channels of (N, C, *), with its arguments, result and errors."""
     check_p("feature_alpha_dropout", input, p)
     shape = (*input.shape[:2], *[1] * (input.dim() - 2))
     return alpha_noise(input, p, shape, generator, inplace) if training else input
@@ -202,7 +250,19 @@ def drop_path(
 
         y = x + drop_path(branch(x))        in the block; a dropped sample passes by the branch
 
-    Args: input: (N, *), a branch's output. p: the probability to drop.
+    Args:
+        input: shape (N, *), floating-point: a branch's output.
+        p: the probability to drop a sample's branch, in [0, 1].
+        training: False: the identity.
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Returns:
+        The input's shape and dtype.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: p outside [0, 1]; no dimension.
+
     Source: Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382, eq. 2. Differs from the paper: one
     draw per sample, not per batch; scaled in training, not at test time.
 
@@ -219,6 +279,16 @@ def drop_path(
 @checked
 def depth_schedule(p: float, layers: int) -> list[float]:
     """Linearly more dropping with depth, from 0 in front to p in the last layer, for `drop_path`.
+
+    Args:
+        p: the last layer's probability, in [0, 1].
+        layers: their number, >= 1.
+
+    Returns:
+        One probability per layer; 0 for a single layer.
+
+    Raises:
+        ValueError: p or `layers` out of range.
 
     >>> depth_schedule(0.5, 3)
     [0.0, 0.25, 0.5]
@@ -311,7 +381,20 @@ def mc_dropout(model: nn.Module, x: Tensor, passes: int = 20) -> tuple[Tensor, T
     """Mean and standard deviation of predictions with dropout left on: a rough measure of the model's doubt.
 
     Only dropout modules (of this library and torch's) are switched on; batch norms stay in evaluation. The modes of
-    all modules are restored. Args: passes >= 2. Returns: two tensors shaped as the model's output.
+    all modules are restored.
+
+    Args:
+        model: a module that returns a floating-point tensor.
+        x: its input.
+        passes: forward passes, >= 2.
+
+    Returns:
+        (mean, std) over the passes, each shaped as the model's output; std divides by passes - 1.
+
+    Raises:
+        ValueError: passes < 2.
+        TypeError: the model's output is not floating-point.
+
     Source: Gal and Ghahramani, "Dropout as a Bayesian Approximation", arXiv:1506.02142, eq. 6.
     """
     require(passes >= 2, "mc_dropout", "passes", ">= 2", passes)

@@ -67,10 +67,21 @@ def mixup(
     Train with a cross-entropy that takes probabilities; y' has no single class. For training batches only.
 
     Args:
-        x: (N, *), floating-point. target: class numbers (N,), with `num_classes`, or probabilities (N, C).
-        alpha: > 0. per_sample: a lam for each sample instead of one for the batch.
+        x: shape (N, *), N >= 1, floating-point.
+        target: class numbers (N,), with `num_classes`, or probabilities (N, C).
+        alpha: both parameters of the Beta distribution, finite and > 0.
+        num_classes: C, for class numbers.
+        per_sample: a lam for each sample instead of one for the batch.
+        generator: draws from it and not from torch's global state; on x's device.
 
-    Returns: x' and y' (N, C). Source: Zhang et al., "mixup", arXiv:1710.09412, section 2.
+    Returns:
+        x' of x's shape, and y', probabilities (N, C).
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: an empty batch; another number of targets; a class outside 0 .. C - 1; alpha out of range.
+
+    Source: Zhang et al., "mixup", arXiv:1710.09412, section 2.
 
     >>> x, y = mixup(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]), num_classes=2)
     >>> torch.allclose(x[:, 0], y[:, 1])           # the share of sample 1 is the same in both
@@ -89,7 +100,19 @@ def random_box(
 ) -> Tensor:
     """Masks (K, height, width), true in a box of about the share 1 - lam, with a random centre, cut off at the edges.
 
-    Args: lam (K,), the share that stays outside.
+    Args:
+        height: H >= 0, pixels.
+        width: W >= 0, pixels.
+        lam: shape (K,), in [0, 1], floating-point: the share that stays outside.
+        like: a tensor on the device to draw on.
+        generator: draws from it and not from torch's global state; on that device.
+
+    Returns:
+        Booleans, shape (K, H, W).
+
+    Raises:
+        TypeError: `lam` is not floating-point.
+        ValueError: a negative size; `lam` of another shape or outside [0, 1].
     """
     require_floating("random_box", lam=lam)
     require(lam.dim() == 1, "random_box", "lam", "of shape (K,)", tuple(lam.shape))
@@ -124,7 +147,21 @@ def cutmix(
         x' = x_i outside the box, x_j inside;   y' = share y_i + (1 - share) y_j
         share = 1 - (pixels in the box) / (H W)         counted, not lam: the box may be cut off at the edge
 
-    Args: x: images (N, C, H, W); the others as `mixup`. Returns: x' and y' (N, number of classes).
+    Args:
+        x: images (N, C, H, W), N >= 1, floating-point.
+        target: class numbers (N,), with `num_classes`, or probabilities (N, number of classes).
+        alpha: both parameters of the Beta distribution, finite and > 0.
+        num_classes: for class numbers.
+        per_sample: a box for each image instead of one for the batch.
+        generator: draws from it and not from torch's global state; on x's device.
+
+    Returns:
+        x' of x's shape, and y', probabilities (N, number of classes).
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: x is not (N, C, H, W); the rest as `mixup`.
+
     Source: Yun et al., "CutMix", arXiv:1905.04899, section 3.1.
     """
     check_batch("cutmix", x, target, alpha)

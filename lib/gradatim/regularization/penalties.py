@@ -33,6 +33,17 @@ def l1_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> 
 
     Plain gradient descent on it oscillates around 0; exact zeros come from `proximal_step_`.
 
+    Args:
+        parameters: one floating-point tensor or several, of any shapes.
+        strength: factor of the penalty, >= 0.
+
+    Returns:
+        A number to add to the loss, shape (); summed in at least float32.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: strength < 0; no tensors.
+
     >>> l1_penalty(torch.tensor([3.0, -4.0]), 0.5)
     tensor(3.5000)
     """
@@ -45,6 +56,17 @@ def l2_penalty(parameters: Tensor | Iterable[Tensor], strength: float = 1.0) -> 
     """strength * sum(w**2) / 2: pulls with a force proportional to the weight.
 
     The gradient is strength * w, so with plain SGD it equals weight_decay=strength; with Adam it does not.
+
+    Args:
+        parameters: one floating-point tensor or several, of any shapes.
+        strength: factor of the penalty, >= 0.
+
+    Returns:
+        A number to add to the loss, shape (); summed in at least float32.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: strength < 0; no tensors.
 
     >>> l2_penalty(torch.tensor([3.0, -4.0]), 0.5)   # 0.5 * 25 / 2
     tensor(6.2500)
@@ -63,6 +85,18 @@ def elastic_net_penalty(
 ) -> Tensor:
     """strength * (l1_ratio * sum(|w|) + (1 - l1_ratio) * sum(w**2) / 2), scikit-learn's parametrization.
 
+    Args:
+        parameters: one floating-point tensor or several, of any shapes.
+        strength: factor of the penalty, >= 0.
+        l1_ratio: share of L1, in [0, 1].
+
+    Returns:
+        A number to add to the loss, shape (); summed in at least float32.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: strength < 0; `l1_ratio` outside [0, 1]; no tensors.
+
     Source: Zou and Hastie, "Regularization and variable selection via the elastic net", JRSS B 67(2), 2005.
 
     >>> elastic_net_penalty(torch.tensor([3.0, -4.0]), 2.0, l1_ratio=0.5)   # 7 + 25 / 2
@@ -77,6 +111,16 @@ def elastic_net_penalty(
 @checked
 def soft_threshold(x: Tensor, threshold: float) -> Tensor:
     """sign(x) * max(|x| - threshold, 0): the minimiser of (w - x)**2 / 2 + threshold * |w|.
+
+    Args:
+        x: any shape.
+        threshold: how far every entry moves towards 0, >= 0.
+
+    Returns:
+        x's shape.
+
+    Raises:
+        ValueError: threshold < 0.
 
     >>> soft_threshold(torch.tensor([3.0, -0.5, -2.0]), 1.0)
     tensor([ 2., -0., -1.])
@@ -95,6 +139,17 @@ def proximal_step_(
         w <- soft_threshold(w, lr * strength * l1_ratio) / (1 + lr * strength * (1 - l1_ratio))
 
     Weights that the data do not hold become exactly 0 (l1_ratio > 0), and the step is stable for every lr.
+
+    Args:
+        parameters: one floating-point tensor or several, changed in place.
+        lr: the learning rate of the step before, >= 0.
+        strength: of the penalty, as in `elastic_net_penalty`, >= 0.
+        l1_ratio: share of L1, in [0, 1].
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: lr, strength or `l1_ratio` out of range; no tensors.
+
     Source: Parikh and Boyd, "Proximal Algorithms", 2014, sections 4.2 and 6.5.
 
     >>> w = torch.tensor([1.0, -0.1])
@@ -117,6 +172,18 @@ def max_norm_(weight: Tensor, max_norm: float, dim: int = 0) -> Tensor:
 
         w_i <- w_i * min(1, max_norm / ||w_i||)        i: an output unit, for dim 0
 
+    Args:
+        weight: at least 1 dimension, floating-point, changed in place.
+        max_norm: longest Euclidean norm that a slice may have, >= 0.
+        dim: the axis along which slices are taken, one for each index.
+
+    Returns:
+        `weight` itself.
+
+    Raises:
+        TypeError: `weight` is not floating-point.
+        ValueError: max_norm < 0; no dimension, or no such axis.
+
     Source: Srivastava et al., "Dropout", JMLR 15, 2014, section 5.1.
 
     >>> max_norm_(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
@@ -136,6 +203,16 @@ def max_norm_(weight: Tensor, max_norm: float, dim: int = 0) -> Tensor:
 @checked
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups for an optimizer: matrices and kernels decay, biases and norms' parameters do not.
+
+    Args:
+        model: a module; its parameters with requires_grad are taken.
+        weight_decay: for those of at least 2 dimensions, >= 0.
+
+    Returns:
+        Two parameter groups, for any optimizer's first argument.
+
+    Raises:
+        ValueError: weight_decay < 0.
 
     >>> groups = decay_groups(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1)
     >>> [(len(group["params"]), group["weight_decay"]) for group in groups]
@@ -162,7 +239,17 @@ def add_gradient_noise_(
 
         g <- g + N(0, sigma_t**2),   sigma_t**2 = eta / (1 + t)**gamma
 
-    Args: t: step, counted from 0; parameters without a gradient are skipped.
+    Args:
+        parameters: one floating-point tensor or several; those without a gradient are skipped.
+        t: the step, counted from 0.
+        eta: variance of the first step, finite and >= 0.
+        gamma: how fast it falls, finite and >= 0.
+        generator: draws from it and not from torch's global state.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: t, eta or gamma out of range; no tensors.
+
     Source: Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks",
     arXiv:1511.06807, eq. 1 (there eta is one of 0.01, 0.3, 1.0).
     """

@@ -21,7 +21,11 @@ class EarlyStopping:
 
     Args:
         patience: epochs without improvement that are let pass, >= 0.
-        min_delta: smaller improvements do not count, >= 0. mode: "min" for a loss, "max" for an accuracy.
+        min_delta: smaller improvements do not count, >= 0.
+        mode: "min" for a loss, "max" for an accuracy.
+
+    Raises:
+        ValueError: a setting out of range.
 
     On a quadratic bowl stopping early equals an L2 penalty: few steps, strong penalty. Choose the number of epochs on
     validation data, never on test data.
@@ -52,7 +56,15 @@ class EarlyStopping:
         self.best_weights: dict[str, Any] | None = None
 
     def step(self, metric: SupportsFloat, model: nn.Module | None = None) -> bool:
-        """Observe an epoch's metric, read on the host; True: stop. With `model`, keep a copy of the best weights."""
+        """Observe an epoch's metric.
+
+        Args:
+            metric: a number or a tensor with one entry; read on the host.
+            model: a copy of its weights is kept if the metric is the best so far.
+
+        Returns:
+            True: stop.
+        """
         value = float(metric)
         self.epoch += 1
         gain = self.best - value if self.mode == "min" else value - self.best
@@ -65,7 +77,11 @@ class EarlyStopping:
         return self.bad > self.patience
 
     def restore(self, model: nn.Module) -> None:
-        """Load the best weights into the model."""
+        """Load the best weights into the model.
+
+        Raises:
+            ValueError: none are kept, as `step` was called without a model.
+        """
         kept = self.best_weights is not None
         require(kept, "EarlyStopping.restore", "best_weights", "kept: call step(metric, model)", None)
         model.load_state_dict(copy.deepcopy(self.best_weights or {}))
@@ -86,6 +102,18 @@ def early_stopping_as_l2(eigenvalues: torch.Tensor, lr: float, steps: int) -> to
         after k steps from 0       w_i = w*_i (1 - (1 - lr h_i)**k)           h_i: curvature
         with strength alpha        w_i = w*_i h_i / (h_i + alpha)
         equal for                  alpha_i = h_i (1 - lr h_i)**k / (1 - (1 - lr h_i)**k)  ~  1 / (lr k)
+
+    Args:
+        eigenvalues: h, the curvatures, any shape, floating-point.
+        lr: learning rate, finite and > 0.
+        steps: k >= 1.
+
+    Returns:
+        alpha, of the shape of `eigenvalues`.
+
+    Raises:
+        TypeError: `eigenvalues` is not floating-point.
+        ValueError: lr or `steps` out of range.
 
     Source: Goodfellow, Bengio and Courville, "Deep Learning", 2016, section 7.8.
 
