@@ -65,7 +65,17 @@ def require_labels(where: str, prediction: Tensor, target: Tensor) -> None:
 
 @checked(boolean=("prediction", "target"))
 def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
-    """The share of predictions that are right. Args: class numbers of one shape.
+    """The share of predictions that are right.
+
+    Args:
+        prediction: class numbers, any shape, of an integer dtype or bool; not empty.
+        target: class numbers, of the same shape.
+
+    Returns:
+        A number in [0, 1], shape ().
+
+    Raises:
+        ValueError: the shapes differ, are empty, or the dtype is floating-point.
 
     >>> accuracy(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])).item()
     0.75
@@ -76,7 +86,18 @@ def accuracy(prediction: Tensor, target: Tensor) -> Tensor:
 
 @checked
 def top_k_accuracy(scores: Tensor, target: Tensor, k: int = 5) -> Tensor:
-    """The share of samples whose class is among the k highest scores. Args: scores (N, C); target (N,).
+    """The share of samples whose class is among the k highest scores.
+
+    Args:
+        scores: shape (N, C); the larger, the likelier.
+        target: class numbers, shape (N,).
+        k: in 1 .. C.
+
+    Returns:
+        A number in [0, 1], shape (); nan for N = 0.
+
+    Raises:
+        ValueError: another shape; k out of range.
 
     >>> top_k_accuracy(torch.tensor([[0.1, 0.3, 0.6]]), torch.tensor([1]), k=2).item()
     1.0
@@ -92,9 +113,18 @@ def top_k_accuracy(scores: Tensor, target: Tensor, k: int = 5) -> Tensor:
 
 @checked(boolean=("prediction", "target"))
 def confusion_matrix(prediction: Tensor, target: Tensor, num_classes: int | None = None) -> Tensor:
-    """How often class i (row) was predicted as class j (column): a tensor (C, C) of counts.
+    """How often class i (row) was predicted as class j (column).
 
-    Args: class numbers in 0 .. num_classes - 1; num_classes: None reads the largest on the host.
+    Args:
+        prediction: class numbers in 0 .. num_classes - 1, any shape, of an integer dtype or bool; not empty.
+        target: class numbers, of the same shape.
+        num_classes: C; None reads the largest class number on the host.
+
+    Returns:
+        Counts, shape (C, C), int64.
+
+    Raises:
+        ValueError: the shapes differ, are empty, or the dtype is floating-point; a class number out of range.
 
     >>> confusion_matrix(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
     tensor([[1, 1],
@@ -161,10 +191,19 @@ def precision(
     """Of the predicted positives, the share that is positive: hits / predicted.
 
     Args:
-        prediction, target: class numbers of one shape.
+        prediction: class numbers, any shape, of an integer dtype or bool; not empty.
+        target: class numbers, of the same shape.
         average: "binary": of class 1. None: one per class. "macro": their mean over the classes that occur.
             "weighted": weighted by the classes' sizes. "micro": hits and predictions of all classes together.
-        num_classes: None reads the largest class number on the host. zero_division: the value of 0 / 0.
+        num_classes: C; None reads the largest class number on the host.
+        zero_division: the value of 0 / 0.
+
+    Returns:
+        A number in [0, 1], shape (); shape (C,) for average=None.
+
+    Raises:
+        ValueError: the shapes differ, are empty, or the dtype is floating-point; a class number out of range; an
+            unknown `average`; more than two classes for "binary".
 
     >>> precision(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 1, 0, 1])).item()   # 2 of 3
     0.6666666666666666
@@ -181,7 +220,7 @@ def recall(
     num_classes: int | None = None,
     zero_division: float = 0.0,
 ) -> Tensor:
-    """Of the positives, the share that is found: hits / actual. Arguments as `precision`.
+    """Of the positives, the share that is found: hits / actual. Arguments, result and errors as `precision`.
 
     >>> recall(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 1, 0, 0])).item()
     1.0
@@ -201,7 +240,21 @@ def f_beta(
 ) -> Tensor:
     """The weighted harmonic mean of precision and recall; beta > 1 gives recall the larger weight.
 
-    F = (1 + beta**2) * P * R / (beta**2 * P + R) = (1 + beta**2) * hits / (beta**2 * actual + predicted)
+        F = (1 + beta**2) * P * R / (beta**2 * P + R) = (1 + beta**2) * hits / (beta**2 * actual + predicted)
+
+    Args:
+        prediction: class numbers, any shape, of an integer dtype or bool; not empty.
+        target: class numbers, of the same shape.
+        beta: > 0.
+        average: see `precision`.
+        num_classes: C; None reads the largest class number on the host.
+        zero_division: the value of 0 / 0.
+
+    Returns:
+        A number in [0, 1], shape (); shape (C,) for average=None.
+
+    Raises:
+        ValueError: beta <= 0; the rest as `precision`.
     """
     require(beta > 0, "f_beta", "beta", "> 0", beta)
     matrix = confusion_matrix(prediction, target, num_classes)
@@ -216,7 +269,7 @@ def f1(
     num_classes: int | None = None,
     zero_division: float = 0.0,
 ) -> Tensor:
-    """`f_beta` with beta 1: 2 P R / (P + R).
+    """`f_beta` with beta 1: 2 P R / (P + R). Arguments, result and errors as there.
 
     >>> f1(torch.tensor([1, 1, 1, 0]), torch.tensor([1, 1, 0, 0])).item()   # P = 2/3, R = 1
     0.8
@@ -227,6 +280,17 @@ def f1(
 @checked(boolean=("prediction", "target"))
 def balanced_accuracy(prediction: Tensor, target: Tensor, num_classes: int | None = None) -> Tensor:
     """The mean of the recalls of the classes that occur in `target`: 1 / C for a constant prediction.
+
+    Args:
+        prediction: class numbers, any shape, of an integer dtype or bool; not empty.
+        target: class numbers, of the same shape.
+        num_classes: C; None reads the largest class number on the host.
+
+    Returns:
+        A number in [0, 1], shape ().
+
+    Raises:
+        ValueError: as `confusion_matrix`.
 
     >>> balanced_accuracy(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1])).item()
     0.5
@@ -255,8 +319,16 @@ def roc_auc(scores: Tensor, target: Tensor) -> Tensor:
 
         AUC = (R - P (P + 1) / 2) / (P N)        R: sum of the positives' ranks, equal scores sharing their mean rank
 
-    Args: scores (N,), any increasing function of the probability; target (N,) of 0 and 1.
-    Returns: nan if one of the two classes does not occur. 1/2 is chance.
+    Args:
+        scores: shape (N,), N >= 1, floating-point; any increasing function of the probability.
+        target: 0 and 1, shape (N,).
+
+    Returns:
+        A number in [0, 1], shape (); nan if one of the two classes does not occur. 1/2 is chance.
+
+    Raises:
+        TypeError: `scores` is not floating-point.
+        ValueError: another shape, or an empty one.
 
     >>> roc_auc(torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([0, 0, 1, 1])).item()   # 3.5 of 4 pairs
     0.875
@@ -282,7 +354,19 @@ class RocCurve(NamedTuple):
 
 @checked(boolean=("target",))
 def roc_curve(scores: Tensor, target: Tensor) -> RocCurve:
-    """The rates of false and true positives at every threshold that occurs. Reads their number on the host."""
+    """The rates of false and true positives at every threshold that occurs. Reads their number on the host.
+
+    Args:
+        scores: shape (N,), N >= 1, floating-point; any increasing function of the probability.
+        target: 0 and 1, shape (N,).
+
+    Returns:
+        Three tensors (K + 1,) for K different scores; a rate is nan if its class does not occur.
+
+    Raises:
+        TypeError: `scores` is not floating-point.
+        ValueError: another shape, or an empty one.
+    """
     require_scores("roc_curve", scores, target)
     order = scores.argsort(descending=True, stable=True)
     s, positive = scores[order], wide(target)[order]
@@ -298,7 +382,16 @@ def roc_curve(scores: Tensor, target: Tensor) -> RocCurve:
 def average_precision(scores: Tensor, target: Tensor) -> Tensor:
     """The mean, over the positives, of the precision at the threshold that just includes them.
 
-    Chance is the share of positives. Args as `roc_auc`.
+    Args:
+        scores: shape (N,), N >= 1, floating-point; any increasing function of the probability.
+        target: 0 and 1, shape (N,).
+
+    Returns:
+        A number in [0, 1], shape (); nan without a positive. The share of positives is chance.
+
+    Raises:
+        TypeError: `scores` is not floating-point.
+        ValueError: another shape, or an empty one.
 
     >>> average_precision(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([1, 0, 1])).item()   # (1/1 + 2/3) / 2
     0.8333333333333333
@@ -325,8 +418,18 @@ class Reliability(NamedTuple):
 def reliability(confidence: Tensor, correct: Tensor, bins: int = 10) -> Reliability:
     """The points of a reliability diagram, with equal bins (k / bins, (k + 1) / bins].
 
-    Args: confidence (N,) in [0, 1]; correct (N,): whether the prediction was right (or, for a binary model's
-        probability of class 1, the target).
+    Args:
+        confidence: shape (N,), N >= 1, in [0, 1], floating-point.
+        correct: shape (N,): whether the prediction was right (or, for a binary model's probability of class 1, the
+            target).
+        bins: their number, >= 1.
+
+    Returns:
+        Three tensors (bins,); empty bins hold 0.
+
+    Raises:
+        TypeError: `confidence` is not floating-point.
+        ValueError: another shape, or an empty one; bins < 1.
     """
     require_scores("reliability", confidence, correct)
     require(bins >= 1, "reliability", "bins", ">= 1", bins)
@@ -346,6 +449,19 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
         ECE = sum over bins of (n_b / N) * |accuracy_b - confidence_b|
 
     For a classifier: confidence = probabilities.max(1), correct = (its class == target).
+
+    Args:
+        confidence: shape (N,), N >= 1, in [0, 1], floating-point.
+        correct: shape (N,): whether the prediction was right.
+        bins: their number, >= 1.
+
+    Returns:
+        A number in [0, 1], shape ().
+
+    Raises:
+        TypeError: `confidence` is not floating-point.
+        ValueError: another shape, or an empty one; bins < 1.
+
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599, eq. 3.
 
     >>> expected_calibration_error(torch.tensor([0.75, 0.75]), torch.tensor([True, False])).item()
@@ -359,6 +475,17 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 def brier_score(probability: Tensor, target: Tensor) -> Tensor:
     """The mean squared distance of the probability of class 1 from the target, 0 or 1.
 
+    Args:
+        probability: of class 1, shape (N,), N >= 1, floating-point.
+        target: 0 and 1, shape (N,).
+
+    Returns:
+        A number in [0, 1], shape ().
+
+    Raises:
+        TypeError: `probability` is not floating-point.
+        ValueError: another shape, or an empty one.
+
     >>> brier_score(torch.tensor([0.5, 1.0]), torch.tensor([1, 1])).item()
     0.125
     """
@@ -368,9 +495,20 @@ def brier_score(probability: Tensor, target: Tensor) -> Tensor:
 
 @checked
 def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
-    """The mean of -log(probability of the right class), in nats. Args: probabilities (N, C); target (N,).
+    """The mean of -log(probability of the right class), in nats.
 
-    Probabilities are limited to [eps, 1 - eps] of their dtype, as scikit-learn's.
+    Probabilities are limited to [eps, 1 - eps] of their dtype, as scikit-learn's. Reads the class numbers on the host.
+
+    Args:
+        probabilities: shape (N, C), N >= 1, floating-point.
+        target: class numbers in 0 .. C - 1, shape (N,), of an integer dtype.
+
+    Returns:
+        A number >= 0 in nats, shape ().
+
+    Raises:
+        TypeError: `probabilities` is not floating-point, or `target` not of an integer dtype.
+        ValueError: another shape, or an empty one; a class number out of range.
     """
     require_tensor("log_loss", probabilities=probabilities, target=target)
     require(
@@ -395,6 +533,16 @@ def log_loss(probabilities: Tensor, target: Tensor) -> Tensor:
 def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """mean((prediction - target)**2), in the target's units squared.
 
+    Args:
+        prediction: any shape, not empty.
+        target: of the same shape.
+
+    Returns:
+        A number >= 0, shape ().
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+
     >>> mean_squared_error(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0])).item()
     2.0
     """
@@ -403,19 +551,51 @@ def mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 @checked
 def root_mean_squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """The square root of `mean_squared_error`, in the target's units."""
+    """The square root of `mean_squared_error`, in the target's units.
+
+    Args:
+        prediction: any shape, not empty.
+        target: of the same shape.
+
+    Returns:
+        A number >= 0, shape ().
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+    """
     return residuals("root_mean_squared_error", prediction, target).square().mean().sqrt()
 
 
 @checked
 def mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """mean(|prediction - target|), in the target's units."""
+    """mean(|prediction - target|), in the target's units.
+
+    Args:
+        prediction: any shape, not empty.
+        target: of the same shape.
+
+    Returns:
+        A number >= 0, shape ().
+
+    Raises:
+        ValueError: the shapes differ or are empty.
+    """
     return residuals("mean_absolute_error", prediction, target).abs().mean()
 
 
 @checked
 def r2_score(prediction: Tensor, target: Tensor) -> Tensor:
     """1 - (squared error) / (squared error of predicting the target's mean): 1 is perfect, 0 no better than that.
+
+    Args:
+        prediction: any shape, not empty.
+        target: of the same shape.
+
+    Returns:
+        A number <= 1, shape (); -inf or nan for a constant target.
+
+    Raises:
+        ValueError: the shapes differ or are empty.
 
     >>> r2_score(torch.tensor([2.0, 2.0]), torch.tensor([1.0, 3.0])).item()
     0.0

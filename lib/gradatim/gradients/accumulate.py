@@ -20,14 +20,20 @@ def accumulate_gradients(
         loss = sum_k (n_k / N) * loss_k        n_k samples in part k, N in all; loss_k a mean over its samples
 
     A plain mean of the parts' losses is wrong when the last part is smaller. Gradients are added to `.grad`: zero
-    them first.
+    them first. Not the same as the whole batch where samples see each other (batch norm) or draw random numbers
+    (dropout).
 
     Args:
-        loss_fn: called as loss_fn(part), returns the mean loss of the part, 0-dimensional.
-        parts: the parts, all of them. sizes: the samples in each; None: len(part), or len(part[0]) for a tuple.
+        loss_fn: called as loss_fn(part), returns the mean loss of the part, shape ().
+        parts: the parts, all of them.
+        sizes: the samples in each; None: len(part), or len(part[0]) for a tuple.
 
-    Returns: the loss of the whole batch, detached.
-    Not the same as the whole batch where samples see each other (batch norm) or draw random numbers (dropout).
+    Returns:
+        The loss of the whole batch, detached.
+
+    Raises:
+        TypeError: `parts` is not iterable; parts without a length and no `sizes`.
+        ValueError: no parts; not one positive size for each.
 
     >>> w = torch.tensor(0.0, requires_grad=True)
     >>> parts = [torch.tensor([1.0, 1.0]), torch.tensor([4.0])]
@@ -65,6 +71,17 @@ def size_of(part: Any) -> int:
 @checked
 def split_batch(batch: Sequence[Tensor], size: int) -> list[tuple[Tensor, ...]]:
     """Parts of at most `size` samples of a tuple of tensors (x, y, ...); the last may be smaller.
+
+    Args:
+        batch: tensors of one length, along their first axis.
+        size: samples in a part, >= 1.
+
+    Returns:
+        A list of tuples, each with one view of every tensor.
+
+    Raises:
+        TypeError: a member is no tensor.
+        ValueError: size < 1; tensors of different lengths.
 
     >>> [len(x) for x, y in split_batch((torch.zeros(5, 2), torch.zeros(5)), 2)]
     [2, 2, 1]

@@ -20,8 +20,17 @@ def central_difference(fn: Callable[[], Tensor], x: Tensor, h: float = 1e-6) -> 
     A large disagreement shows a kink between x - h and x + h: there no derivative exists that could be checked.
 
     Args:
-        fn: reads x and returns a tensor with one entry. x: changed entry by entry, and restored, also if fn raises.
-        h: the step, at the scale of x. In float64 1e-6 to 1e-5 balances the two errors; float32 has no good step.
+        fn: reads x and returns a tensor with one entry.
+        x: floating-point and contiguous; changed entry by entry, and restored, also if fn raises.
+        h: the step, at the scale of x, finite and > 0. In float64 1e-6 to 1e-5 balances the two errors; float32 has no
+            good step.
+
+    Returns:
+        (central, disagreement), both of x's shape and dtype.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: h out of range; x is not contiguous, or on the meta device.
 
     >>> x = torch.tensor([3.0], dtype=torch.float64)
     >>> central, disagreement = central_difference(lambda: x.square().sum(), x)
@@ -52,11 +61,15 @@ def central_difference(fn: Callable[[], Tensor], x: Tensor, h: float = 1e-6) -> 
 
 
 class GradientCheck(NamedTuple):
-    """What `check_gradient` found.
+    """What `check_gradient` found. True if nothing disagreed by more than 1e-5 and something was checked.
 
-    worst: largest relative error over all entries that were checked.
-    where: (which input, which entry) it was found at. analytic, numeric: the two values there.
-    checked, kinks: numbers of entries compared, and left out because of a kink.
+    Args:
+        worst: largest relative error over all entries that were checked.
+        where: (which input, which entry) it was found at; None if nothing disagreed.
+        analytic: the value of the gradient there.
+        numeric: the value of the differences there.
+        checked: number of entries compared.
+        kinks: number of entries left out because of a kink.
     """
 
     worst: float
@@ -93,11 +106,17 @@ def check_gradient(
         inputs: float64, those with requires_grad are checked. They are changed and restored.
         gradients: what to check; None: what autograd computes. With `fn` returning one number, the gradients of a
             hand-written backward pass.
-        floor: below this size differences are rounding noise. kink: entries where the one-sided differences
-            disagree by more than this fraction are left out, and counted.
+        h: the step of the differences, see `central_difference`.
+        floor: below this size differences are rounding noise.
+        kink: entries where the one-sided differences disagree by more than this fraction are left out, and counted.
 
-    Raises: TypeError unless all checked inputs are float64: the rounding error of float32 divided by h is as large as
-        the gradient.
+    Returns:
+        A `GradientCheck`, true if the gradient is right.
+
+    Raises:
+        TypeError: a checked input is not float64: the rounding error of float32, divided by h, is as large as the
+            gradient.
+        ValueError: no input requires a gradient; not one gradient of its shape for each that does; a setting <= 0.
 
     >>> x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
     >>> bool(check_gradient(lambda x: x.prod(), x))

@@ -24,8 +24,21 @@ def get_total_norm(
 
         total = (sum over all entries |g|**p)**(1/p);   p = inf: the largest |g|
 
-    The norm is the norm of the tensors' norms. In half precision each is computed in float32. `foreach` is accepted
-    for torch's sake. Returns a 0-dimensional tensor on the first tensor's device; 0 for no tensors.
+    The norm is the norm of the tensors' norms. In half precision each is computed in float32.
+
+    Args:
+        tensors: one tensor or several, of any shapes, floating-point or complex.
+        norm_type: p >= 0, also inf.
+        error_if_nonfinite: raise for a norm that is inf or nan; this waits for the device.
+        foreach: accepted for torch's sake.
+
+    Returns:
+        The norm, shape (), on the first tensor's device; 0 for no tensors.
+
+    Raises:
+        TypeError: a tensor of integers.
+        ValueError: norm_type < 0.
+        RuntimeError: the norm is inf or nan, and `error_if_nonfinite`.
 
     >>> get_total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])])
     tensor(5.)
@@ -60,7 +73,17 @@ def wide(g: Tensor) -> torch.dtype:
 def clip_grads_with_norm_(
     parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
 ) -> None:
-    """Scale the gradients in place by min(1, max_norm / (total_norm + 1e-6))."""
+    """Scale the gradients in place by min(1, max_norm / (total_norm + 1e-6)).
+
+    Args:
+        parameters: one tensor or several; read and scaled are their `.grad`, None is skipped.
+        max_norm: >= 0.
+        total_norm: as `get_total_norm` returned it, shape ().
+        foreach: accepted for torch's sake.
+
+    Raises:
+        ValueError: max_norm < 0; `total_norm` of another shape.
+    """
     where = "clip_grads_with_norm_"
     require(max_norm >= 0, where, "max_norm", ">= 0", max_norm)
     require(total_norm.dim() == 0, where, "total_norm", "of 0 dimensions", tuple(total_norm.shape))
@@ -81,14 +104,24 @@ def clip_grad_norm_(
 
         g <- g * min(1, max_norm / (||g|| + 1e-6))        ||g|| over all parameters
 
-    Args:
-        parameters: read and scaled are their `.grad`; None is skipped. max_norm: >= 0.
-        norm_type: p of the p-norm, also inf. error_if_nonfinite: raise RuntimeError for a norm that is inf or nan,
-            before anything is scaled; this waits for the device.
+    Call it between backward() and step().
 
-    Returns: the norm before clipping, a 0-dimensional tensor.
-    Call between backward() and step(). Source: Pascanu, Mikolov and Bengio, "On the difficulty of training
-    recurrent neural networks", arXiv:1211.5063, Algorithm 1.
+    Args:
+        parameters: one tensor or several; read and scaled are their `.grad`, None is skipped.
+        max_norm: >= 0.
+        norm_type: p >= 0 of the p-norm, also inf.
+        error_if_nonfinite: raise for a norm that is inf or nan, before anything is scaled; this waits for the device.
+        foreach: accepted for torch's sake.
+
+    Returns:
+        The norm before clipping, shape ().
+
+    Raises:
+        ValueError: `max_norm` or `norm_type` is negative.
+        RuntimeError: the norm is inf or nan, and `error_if_nonfinite`.
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", arXiv:1211.5063,
+    Algorithm 1.
     Same numbers as torch.nn.utils.clip_grad_norm_ (test_clip.py).
 
     >>> p = torch.zeros(2, requires_grad=True)
@@ -110,6 +143,14 @@ def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None
 ) -> None:
     """Limit each entry of the gradients to [-clip_value, clip_value]; the direction changes.
+
+    Args:
+        parameters: one tensor or several; changed are their `.grad`, None is skipped.
+        clip_value: >= 0.
+        foreach: accepted for torch's sake.
+
+    Raises:
+        ValueError: clip_value < 0.
 
     >>> p = torch.zeros(2, requires_grad=True)
     >>> p.grad = torch.tensor([0.5, -4.0])

@@ -18,6 +18,16 @@ def statistics(x: Tensor) -> Tensor:
 
     std: over all entries, divided by their number. zero_fraction: share of entries that are exactly 0, for relu the
     units that are off. largest: the greatest absolute value; nan and inf stay visible in it.
+
+    Args:
+        x: any shape, not empty, floating-point.
+
+    Returns:
+        Shape (5,), in the order of `STATISTICS`.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: no entries.
     """
     require_floating("statistics", x=x)
     require(x.numel() > 0, "statistics", "x", "of at least one entry", tuple(x.shape))
@@ -36,11 +46,15 @@ class Recorder:
             loss_fn(model(x), y).backward()
         recorder.table()["2", "activation"]["std"]      # one number per forward pass
 
-    Args:
-        model: a module. keep: called as keep(name, module), chooses modules; None: those without children.
-
     The model's results do not change, the hooks are gone when the block ends, and the statistics stay on the device
     until `table` is called. A module that returns something else than a tensor is left out.
+
+    Args:
+        model: a module.
+        keep: called as keep(name, module), chooses modules; None: those without children.
+
+    Raises:
+        ValueError: no module was chosen.
     """
 
     @checked
@@ -87,6 +101,17 @@ class Recorder:
 def update_ratio(parameter: Tensor, before: Tensor) -> Tensor:
     """||new - old|| / ||old||: how far one step moved a parameter, relative to its size. About 1e-3 is usual.
 
+    Args:
+        parameter: after the step, any shape, floating-point.
+        before: a copy from before the step, of the same shape.
+
+    Returns:
+        A number >= 0, shape (); inf or nan if the parameter was 0.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: the shapes differ.
+
     >>> update_ratio(torch.tensor([3.0, 3.0]), before=torch.tensor([3.0, 4.0]))
     tensor(0.2000)
     """
@@ -100,7 +125,16 @@ def update_ratio(parameter: Tensor, before: Tensor) -> Tensor:
 def dead_fraction(activations: Tensor, dims: tuple[int, ...] = (0,)) -> Tensor:
     """The share of units that are 0 for every sample: relu units that no sample reaches, and no gradient moves.
 
-    Args: activations: after the relu; dims: the axes of the samples (and pixels).
+    Args:
+        activations: after the relu, any shape, not empty.
+        dims: the axes of the samples (and pixels).
+
+    Returns:
+        A number in [0, 1], shape ().
+
+    Raises:
+        TypeError: `dims` is no list or tuple of integers.
+        ValueError: no such axis; no entries.
 
     >>> dead_fraction(torch.tensor([[0.0, 1.0], [0.0, 0.0]]))    # the first unit is off for both samples
     tensor(0.5000)
