@@ -67,7 +67,14 @@ def follow(lr: Any, before: Any, after: Any, floor: float = 0.0) -> Any:
         floor + (lr - floor) * (after - floor)/(before - floor)   otherwise: the other change's factor stays
         lr + (after - before)                                 where that ratio is 0/0 or infinite
 
-    Numbers may be floats or 0-dimensional tensors; tensors are never read on the host.
+    Args:
+        lr: the group's present value, a number or a tensor of shape (); tensors are never read on the host.
+        before: what the schedule gave for the step before.
+        after: what it gives for this step.
+        floor: the schedule's lowest value, from which distances are measured.
+
+    Returns:
+        The group's next value.
 
     >>> follow(0.5, before=0.5, after=0.25)   # the schedule alone
     0.25
@@ -97,6 +104,14 @@ class Schedule(LRScheduler):
 
     To resume without a state_dict, load the optimizer's, then pass `last_epoch=e - 1`, where e was the saved
     scheduler's `last_epoch`: the groups' learning rates are then left as they were saved.
+
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        last_epoch: the last step that was made, -1 to begin; later, the groups must hold "initial_lr".
+
+    Raises:
+        TypeError: `optimizer` is no torch.optim.Optimizer.
+        ValueError: `last_epoch` is no integer >= -1.
     """
 
     @property

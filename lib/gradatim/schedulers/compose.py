@@ -33,6 +33,17 @@ def lambda_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
 
         lr(t) = base_lr * lr_lambda(t)
 
+    Args:
+        t: step, counted from 0.
+        base_lr: a number or a tensor of shape ().
+        lr_lambda: the factor of step t.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0.
+
     >>> [lambda_lr(t, 0.5, lambda t: 1 / (1 + t)) for t in (0, 1)]
     [0.5, 0.25]
     """
@@ -45,6 +56,17 @@ def multiplicative_lr(t: int, base_lr: LR, lr_lambda: Factor) -> LR:
     """A product of factors, one per step.
 
         lr(t) = base_lr * lr_lambda(1) * lr_lambda(2) * ... * lr_lambda(t)
+
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate at t = 0, a number or a tensor of shape ().
+        lr_lambda: the factor from step t - 1 to step t; called t times.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0.
 
     >>> [multiplicative_lr(t, 24.0, lambda t: 1 / t) for t in (0, 1, 2, 3)]   # 24 / t!
     [24.0, 24.0, 12.0, 4.0]
@@ -59,7 +81,17 @@ def chained_lr(t: int, base_lr: float, schedules: Sequence[Callable[[int, float]
 
         lr(t) = base_lr * (s_1(t, base_lr) / base_lr) * (s_2(t, base_lr) / base_lr) * ...
 
-    Args: t: step; base_lr: > 0; schedules: functions (t, base_lr) -> lr that decay towards 0.
+    Args:
+        t: step, counted from 0.
+        base_lr: > 0.
+        schedules: at least one function (t, base_lr) -> lr.
+
+    Returns:
+        The learning rate of step t.
+
+    Raises:
+        TypeError: `schedules` is no sequence of functions.
+        ValueError: t < 0; base_lr <= 0; no schedule.
 
     >>> half, linear = lambda t, lr: lr / 2, lambda t, lr: lr * (1 - t / 4)
     >>> [chained_lr(t, 8.0, [half, linear]) for t in (0, 1, 4)]
@@ -78,6 +110,19 @@ def sequential_lr(
     """One schedule after the other; each counts its steps from its own beginning.
 
         lr(t) = s_i(t - m_i, base_lr)   with m_i the last milestone <= t (m_0 = 0)
+
+    Args:
+        t: step, counted from 0.
+        base_lr: handed to every schedule, a number or a tensor of shape ().
+        schedules: at least one function (t, base_lr) -> lr.
+        milestones: the steps at which the next one begins, increasing, one fewer than the schedules.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        TypeError: `schedules` is no sequence of functions, or `milestones` none of steps.
+        ValueError: t < 0; no schedule; another number of milestones, or not increasing ones.
 
     >>> warm_up, decay = lambda t, lr: lr * (t + 1) / 4, lambda t, lr: lr / 2**t
     >>> [sequential_lr(t, 1.0, [warm_up, decay], milestones=[3]) for t in range(6)]
@@ -133,7 +178,14 @@ class FunctionsInState(AbsoluteSchedule):
 class LambdaLR(FunctionsInState):
     """`lambda_lr` for an optimizer. Same numbers and state as torch's LambdaLR.
 
-    Args: optimizer; lr_lambda, a function of the step or one per group; last_epoch (see `Schedule`).
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        lr_lambda: the factor as a function of the step; one for all groups, or a list of one per group.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        TypeError: `lr_lambda` is no function.
+        ValueError: not one function, nor one per group.
     """
 
     @checked
@@ -149,7 +201,14 @@ class LambdaLR(FunctionsInState):
 class MultiplicativeLR(FunctionsInState):
     """`multiplicative_lr` for an optimizer, one factor a step. Same numbers and state as torch's.
 
-    Args: optimizer; lr_lambda, a function of the step or one per group; last_epoch (see `Schedule`).
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        lr_lambda: the factor of a step as a function of the step; one for all groups, or a list of one per group.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        TypeError: `lr_lambda` is no function.
+        ValueError: not one function, nor one per group.
     """
 
     @checked
@@ -207,9 +266,16 @@ class Composed(LRScheduler):
 
 
 class ChainedScheduler(Composed):
-    """Schedules that act together: `step()` steps each; their factors multiply. As torch's ChainedScheduler.
+    """Schedules that act together: `step()` steps each; their factors multiply, as in `chained_lr`. As torch's
+    ChainedScheduler.
 
-    Args: schedulers, of one optimizer; optimizer, or None to take theirs. See `chained_lr`.
+    Args:
+        schedulers: at least one, all of one optimizer.
+        optimizer: theirs; None takes it from the first.
+
+    Raises:
+        TypeError: a member is no scheduler.
+        ValueError: none; schedulers of different optimizers; one that needs a metric.
     """
 
     @checked
@@ -240,13 +306,18 @@ class ChainedScheduler(Composed):
 class SequentialLR(Composed):
     """One schedule after another, changing at the milestones. Same numbers and state as torch's SequentialLR.
 
+    A sequence inside a sequence counts from its own beginning; torch's is one step ahead there.
+
     Args:
         optimizer: the optimizer of all the schedules.
         schedulers: at least one; each begins from the optimizer's initial learning rate, at its own step 0.
         milestones: increasing step numbers, one fewer than the schedulers. See `sequential_lr`.
         last_epoch: -1; to resume, load a state_dict.
 
-    A sequence inside a sequence counts from its own beginning; torch's is one step ahead there.
+    Raises:
+        TypeError: a member is no scheduler.
+        ValueError: schedulers of another optimizer, or that need a metric; milestones that do not fit; a last_epoch
+            other than -1.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)

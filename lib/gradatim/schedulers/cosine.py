@@ -27,7 +27,15 @@ def cosine_annealing_lr(t: float, base_lr: LR, T_max: int, eta_min: float = 0.0)
     Args:
         t: step, counted from 0; `eta_min` is reached at t = T_max, one step after the last of T_max steps.
             Beyond T_max the wave rises again, with period 2 T_max, as torch's does.
-        base_lr: learning rate at t = 0. T_max: length of the decay in steps, >= 1. eta_min: lowest value.
+        base_lr: learning rate at t = 0, a number or a tensor of shape ().
+        T_max: length of the decay in steps, >= 1.
+        eta_min: lowest value.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `T_max` is no integer >= 1.
 
     Source: Loshchilov and Hutter, "SGDR", arXiv:1608.03983, eq. 5, without the restarts.
 
@@ -41,9 +49,20 @@ def cosine_annealing_lr(t: float, base_lr: LR, T_max: int, eta_min: float = 0.0)
 
 @checked
 def restart_position(t: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
-    """(T_cur, T_i): steps since the last warm restart, and the length of the present cycle.
+    """Where in its cycle step t lies.
 
-    Cycle i has length T_i = T_0 * T_mult**i. `t` may be a fraction of an epoch.
+    Cycle i has length T_i = T_0 * T_mult**i.
+
+    Args:
+        t: step or epoch, counted from 0; fractions allowed.
+        T_0: length of the first cycle, >= 1.
+        T_mult: each cycle is this many times the one before, >= 1.
+
+    Returns:
+        (T_cur, T_i): steps since the last warm restart, and the length of the present cycle.
+
+    Raises:
+        ValueError: t < 0; `T_0` or `T_mult` is no integer >= 1.
 
     >>> [restart_position(t, T_0=2, T_mult=3) for t in (0, 1, 2, 7, 8)]   # cycles of 2, then 6, then 18 steps
     [(0, 2), (1, 2), (0, 6), (5, 6), (0, 18)]
@@ -63,12 +82,20 @@ def restart_position(t: float, T_0: int, T_mult: int = 1) -> tuple[float, int]:
 def cosine_warm_restarts_lr(t: float, base_lr: LR, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> LR:
     """Cosine annealing that starts again from `base_lr` at the end of each cycle.
 
-        lr(t) = eta_min + (base_lr - eta_min) * (1 + cos(pi T_cur / T_i)) / 2
+        lr(t) = eta_min + (base_lr - eta_min) * (1 + cos(pi T_cur / T_i)) / 2        T_cur, T_i: see `restart_position`
 
     Args:
         t: step or epoch, counted from 0; fractions allowed.
-        T_0: length of the first cycle, >= 1. T_mult: each cycle is this many times the one before, >= 1.
-        base_lr, eta_min: highest and lowest value of each cycle. `T_cur`, `T_i`: see `restart_position`.
+        base_lr: highest value of each cycle, a number or a tensor of shape ().
+        T_0: length of the first cycle, >= 1.
+        T_mult: each cycle is this many times the one before, >= 1.
+        eta_min: lowest value of each cycle.
+
+    Returns:
+        The learning rate at t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `T_0` or `T_mult` is no integer >= 1.
 
     Source: Loshchilov and Hutter, "SGDR", arXiv:1608.03983, eq. 5.
 
@@ -86,7 +113,14 @@ class CosineAnnealingLR(Schedule):
     torch multiplies by the ratio of two nearly zero numbers close to the end of a long schedule; here the
     closed form is written unless something else also changes the learning rate.
 
-    Args: optimizer, T_max >= 1 in steps, eta_min >= 0, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        T_max: length of the decay in steps, >= 1.
+        eta_min: lowest value, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -110,7 +144,15 @@ class CosineAnnealingWarmRestarts(AbsoluteSchedule):
     """`cosine_warm_restarts_lr` for an optimizer. Same numbers as torch's class, except that torch computes
     the cycle of a given epoch from a logarithm, which rounding can put into the cycle before.
 
-    Args: optimizer, T_0 >= 1, T_mult >= 1, eta_min >= 0, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        T_0: length of the first cycle, >= 1.
+        T_mult: each cycle is this many times the one before, >= 1.
+        eta_min: lowest value of each cycle, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked

@@ -16,7 +16,18 @@ MODES = ("triangular", "triangular2", "exp_range")
 
 @checked
 def triangular_wave(t: int, step_size_up: float, step_size_down: float | None = None) -> tuple[int, float]:
-    """(cycle, height): the number of the cycle, from 1, and the height in [0, 1] of a triangular wave.
+    """A wave that goes from 0 to 1 and back in straight lines.
+
+    Args:
+        t: step, counted from 0.
+        step_size_up: steps from 0 to 1, > 0.
+        step_size_down: steps from 1 to 0, > 0; None: as many as up.
+
+    Returns:
+        (cycle, height): the number of the cycle, from 1, and the height in [0, 1].
+
+    Raises:
+        ValueError: t < 0; a length <= 0.
 
     >>> [triangular_wave(t, step_size_up=2, step_size_down=1) for t in range(4)]
     [(1, 0.0), (1, 0.5), (1, 1.0), (2, 0.0)]
@@ -55,6 +66,21 @@ def cyclic_lr(
         height(t): 0 to 1 in `step_size_up` steps, back to 0 in `step_size_down` steps, and again
         scale(t) = 1 ("triangular"),  1/2**(cycle - 1) ("triangular2"),  gamma**t ("exp_range")
 
+    Args:
+        t: step, counted from 0.
+        base_lr: lowest value, at t = 0.
+        max_lr: highest value of the first cycle.
+        step_size_up: steps of the rising part, > 0.
+        step_size_down: steps of the falling part, > 0; None: as many as up.
+        mode: what becomes of the amplitude, see scale(t).
+        gamma: for "exp_range".
+
+    Returns:
+        The learning rate of step t.
+
+    Raises:
+        ValueError: t < 0; a length <= 0; another word for `mode`.
+
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186, section 3.
 
     >>> [cyclic_lr(t, 1.0, 5.0, step_size_up=2, mode="triangular2") for t in range(7)]
@@ -78,6 +104,21 @@ def cyclic_momentum(
     """The momentum that goes with `cyclic_lr`: low where the learning rate is high.
 
         m(t) = max_momentum - (max_momentum - base_momentum) * height(t) * scale(t)
+
+    Args:
+        t: step, counted from 0.
+        base_momentum: lowest value, where the learning rate is highest.
+        max_momentum: highest value, at t = 0.
+        step_size_up: steps in which the momentum falls, > 0.
+        step_size_down: steps in which it rises, > 0; None: as many.
+        mode: see `cyclic_lr`.
+        gamma: for "exp_range".
+
+    Returns:
+        The momentum of step t.
+
+    Raises:
+        ValueError: as `cyclic_lr`.
 
     >>> [cyclic_momentum(t, 0.5, 1.0, step_size_up=2) for t in range(4)]
     [1.0, 0.75, 0.5, 0.75]
@@ -154,7 +195,19 @@ def one_cycle_lr(
     Args:
         t: step in 0 .. total_steps. The last step of training has t = total_steps - 1; t = total_steps is
             what a scheduler computes after it, and is not used.
-        pct_start: fraction of the steps spent going up, in [0, 1]. three_phase: see `one_cycle_phases`.
+        max_lr: the peak.
+        total_steps: length of training in steps, >= 1.
+        pct_start: fraction of the steps spent going up, in [0, 1].
+        anneal_strategy: "cos" or "linear".
+        div_factor: max_lr / initial_lr, > 0.
+        final_div_factor: initial_lr / min_lr, > 0.
+        three_phase: up, down again in as many steps, then from initial_lr to min_lr in a phase of its own.
+
+    Returns:
+        The learning rate of step t.
+
+    Raises:
+        ValueError: t outside 0 .. total_steps; a setting out of range.
 
     Source: Smith and Topin, "Super-Convergence", arXiv:1708.07120. Differs from the paper: two phases unless
     `three_phase`, and a cosine unless `anneal_strategy="linear"`, as in torch.
@@ -184,6 +237,21 @@ def one_cycle_momentum(
     three_phase: bool = False,
 ) -> float:
     """The momentum that goes with `one_cycle_lr`: `base_momentum` at the peak, `max_momentum` at both ends.
+
+    Args:
+        t: step in 0 .. total_steps.
+        base_momentum: lowest value, at the peak of the learning rate.
+        max_momentum: highest value, at both ends.
+        total_steps: length of training in steps, >= 1.
+        pct_start: fraction of the steps in which the momentum falls, in [0, 1].
+        anneal_strategy: "cos" or "linear".
+        three_phase: see `one_cycle_lr`.
+
+    Returns:
+        The momentum of step t.
+
+    Raises:
+        ValueError: t outside 0 .. total_steps; a setting out of range.
 
     >>> [one_cycle_momentum(t, 0.5, 1.0, 8, 0.5, "linear") for t in (0, 3, 5, 7)]
     [1.0, 0.5, 0.75, 1.0]
@@ -231,11 +299,22 @@ class CyclicLR(AbsoluteSchedule):
 
     Args:
         optimizer: any; with momentum or betas if `cycle_momentum`.
-        base_lr, max_lr: lowest and highest rate; one number, or one per group.
-        step_size_up, step_size_down: steps of the rising and the falling part, >= 1; None: as many down as up.
-        mode, gamma: see `cyclic_lr`. scale_fn: takes the place of `mode`; called with the number of the cycle
-            (scale_mode "cycle") or with the step ("iterations").
-        cycle_momentum, base_momentum, max_momentum: see `cyclic_momentum`. last_epoch: see `Schedule`.
+        base_lr: lowest rate; one number, or one per group.
+        max_lr: highest rate; one number, or one per group.
+        step_size_up: steps of the rising part, >= 1.
+        step_size_down: steps of the falling part, >= 1; None: as many as up.
+        mode: see `cyclic_lr`.
+        gamma: see `cyclic_lr`.
+        scale_fn: takes the place of `mode`; called with the number of the cycle or with the step, see `scale_mode`.
+        scale_mode: "cycle" or "iterations".
+        cycle_momentum: write the momentum too.
+        base_momentum: lowest momentum; one number, or one per group.
+        max_momentum: highest momentum; one number, or one per group.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range; not one number per group; an optimizer without momentum, unless
+            cycle_momentum=False.
     """
 
     @checked
@@ -332,10 +411,21 @@ class OneCycleLR(AbsoluteSchedule):
         optimizer: any; with momentum or betas if `cycle_momentum`.
         max_lr: peak rate; one number, or one per group.
         total_steps: length of training in steps, or both `epochs` and `steps_per_epoch`.
-        pct_start, anneal_strategy, div_factor, final_div_factor, three_phase: see `one_cycle_lr`.
-        cycle_momentum, base_momentum, max_momentum: see `one_cycle_momentum`. last_epoch: see `Schedule`.
+        epochs: >= 1, where `total_steps` is None.
+        steps_per_epoch: >= 1, where `total_steps` is None.
+        pct_start: see `one_cycle_lr`.
+        anneal_strategy: see `one_cycle_lr`.
+        cycle_momentum: write the momentum too.
+        base_momentum: lowest momentum; one number, or one per group.
+        max_momentum: highest momentum; one number, or one per group.
+        div_factor: see `one_cycle_lr`.
+        final_div_factor: see `one_cycle_lr`.
+        three_phase: see `one_cycle_lr`.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
 
-    Raises: ValueError also when stepped more than `total_steps` times.
+    Raises:
+        ValueError: a setting out of range; not one number per group; an optimizer without momentum, unless
+            cycle_momentum=False; more than `total_steps` steps.
     """
 
     @checked

@@ -21,8 +21,16 @@ def constant_lr(t: int, base_lr: LR, factor: float = 1.0 / 3, total_iters: int =
         lr(t) = base_lr            otherwise
 
     Args:
-        t: step, counted from 0. base_lr: learning rate after the hold, float or 0-dimensional tensor.
-        factor: in [0, 1]. total_iters: number of reduced steps, >= 0; 0 gives a constant schedule.
+        t: step, counted from 0.
+        base_lr: learning rate after the hold, a number or a tensor of shape ().
+        factor: in [0, 1].
+        total_iters: number of reduced steps, >= 0; 0 gives a constant schedule.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `total_iters` is no integer >= 0.
 
     >>> [constant_lr(t, 0.8, factor=0.5, total_iters=2) for t in range(4)]
     [0.4, 0.4, 0.8, 0.8]
@@ -40,6 +48,19 @@ def linear_lr(
 
         lr(t) = base_lr * (start_factor + (end_factor - start_factor) * min(t, total_iters) / total_iters)
 
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate that the factors multiply, a number or a tensor of shape ().
+        start_factor: at t = 0.
+        end_factor: from t = total_iters on.
+        total_iters: length of the line in steps, >= 1.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `total_iters` is no integer >= 1.
+
     >>> [linear_lr(t, 1.0, start_factor=0.25, total_iters=3) for t in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
@@ -55,6 +76,18 @@ def step_lr(t: int, base_lr: LR, step_size: int, gamma: float = 0.1) -> LR:
 
         lr(t) = base_lr * gamma**floor(t / step_size)
 
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate at t = 0, a number or a tensor of shape ().
+        step_size: steps between two cuts, >= 1.
+        gamma: factor of a cut.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `step_size` is no integer >= 1.
+
     >>> [step_lr(t, 8.0, step_size=2, gamma=0.5) for t in range(6)]
     [8.0, 8.0, 4.0, 4.0, 2.0, 2.0]
     """
@@ -69,6 +102,19 @@ def multistep_lr(t: int, base_lr: LR, milestones: Iterable[int], gamma: float = 
 
         lr(t) = base_lr * gamma**(number of milestones <= t)      a milestone named twice counts twice
 
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate before the first milestone, a number or a tensor of shape ().
+        milestones: steps >= 0, in any order.
+        gamma: factor of a cut.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        TypeError: `milestones` is no sequence.
+        ValueError: t < 0; a milestone that is no step.
+
     >>> [multistep_lr(t, 8.0, milestones=[1, 3], gamma=0.5) for t in range(5)]
     [8.0, 4.0, 4.0, 2.0, 2.0]
     """
@@ -82,6 +128,17 @@ def exponential_lr(t: int, base_lr: LR, gamma: float) -> LR:
 
         lr(t) = base_lr * gamma**t
 
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate at t = 0, a number or a tensor of shape ().
+        gamma: factor of a step.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0.
+
     >>> [exponential_lr(t, 8.0, gamma=0.5) for t in range(4)]
     [8.0, 4.0, 2.0, 1.0]
     """
@@ -94,6 +151,18 @@ def polynomial_lr(t: int, base_lr: LR, total_iters: int = 5, power: float = 1.0)
     """Decay to 0 along a polynomial; power 1 is a straight line.
 
         lr(t) = base_lr * (1 - min(t, total_iters) / total_iters)**power
+
+    Args:
+        t: step, counted from 0.
+        base_lr: learning rate at t = 0, a number or a tensor of shape ().
+        total_iters: steps until 0 is reached, >= 1.
+        power: degree of the polynomial, >= 0.
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; power < 0; `total_iters` is no integer >= 1.
 
     >>> [polynomial_lr(t, 1.0, total_iters=4, power=2.0) for t in range(6)]
     [1.0, 0.5625, 0.25, 0.0625, 0.0, 0.0]
@@ -113,8 +182,14 @@ def inverse_sqrt_lr(t: int, base_lr: LR, warmup_iters: int = 1) -> LR:
 
     Args:
         t: step, counted from 0, so that no step is spent at learning rate 0.
-        base_lr: peak learning rate, reached at t = warmup_iters - 1.
+        base_lr: peak learning rate, reached at t = warmup_iters - 1; a number or a tensor of shape ().
         warmup_iters: >= 1; 1 means no warm-up, lr = base_lr / sqrt(t + 1).
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; `warmup_iters` is no integer >= 1.
 
     Source: Vaswani et al., "Attention Is All You Need", arXiv:1706.03762, eq. 3.
     Differs from the paper: the peak is `base_lr`; the paper's is 1 / sqrt(d_model * warmup_steps).
@@ -152,9 +227,19 @@ def warmup_stable_decay_lr(
         g(p) = 1 - p (linear),  (1 + cos(pi p)) / 2 (cosine),  1 - sqrt(p) (sqrt)
 
     Args:
-        t: step, counted from 0. base_lr: learning rate of the hold.
-        warmup_iters, stable_iters, decay_iters: lengths in steps, each >= 0.
+        t: step, counted from 0.
+        base_lr: learning rate of the hold, a number or a tensor of shape ().
+        warmup_iters: length of the warm-up in steps, >= 0.
+        stable_iters: length of the hold in steps, >= 0.
+        decay_iters: length of the decay in steps, >= 0.
         final_factor: fraction of `base_lr` that is left at the end, in [0, 1].
+        decay: the shape g, "linear", "cosine" or "sqrt".
+
+    Returns:
+        The learning rate of step t, of base_lr's type.
+
+    Raises:
+        ValueError: t < 0; a length that is no integer >= 0; another word for `decay`.
 
     Sources: Hu et al., "MiniCPM", arXiv:2404.06395 (the schedule); Hägele et al., "Scaling Laws and
     Compute-Optimal Training Beyond Fixed Training Durations", arXiv:2405.18392 (the 1 - sqrt cooldown).
@@ -180,7 +265,14 @@ def warmup_stable_decay_lr(
 class ConstantLR(Schedule):
     """`constant_lr` for an optimizer. Same numbers as torch's ConstantLR; factor 0 works too.
 
-    Args: optimizer, factor in [0, 1], total_iters >= 0, last_epoch (see `Schedule`).
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        factor: in [0, 1].
+        total_iters: number of reduced steps, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -200,7 +292,15 @@ class ConstantLR(Schedule):
 class LinearLR(Schedule):
     """`linear_lr` for an optimizer: linear warm-up. Same numbers as torch's LinearLR.
 
-    Args: optimizer, start_factor in (0, 1], end_factor in [0, 1], total_iters >= 1, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        start_factor: at the first step, in (0, 1].
+        end_factor: at the end, in [0, 1].
+        total_iters: length of the line in steps, >= 1.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -226,7 +326,14 @@ class LinearLR(Schedule):
 class StepLR(Schedule):
     """`step_lr` for an optimizer. Same numbers as torch's StepLR.
 
-    Args: optimizer, step_size >= 1 in steps, gamma >= 0, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        step_size: steps between two cuts, >= 1.
+        gamma: factor of a cut, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -246,7 +353,14 @@ class StepLR(Schedule):
 class MultiStepLR(Schedule):
     """`multistep_lr` for an optimizer. Same numbers as torch's MultiStepLR.
 
-    Args: optimizer, milestones (step numbers >= 0, any order), gamma >= 0, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        milestones: steps >= 0, in any order.
+        gamma: factor of a cut, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -266,7 +380,13 @@ class MultiStepLR(Schedule):
 class ExponentialLR(Schedule):
     """`exponential_lr` for an optimizer. Same numbers as torch's ExponentialLR.
 
-    Args: optimizer, gamma >= 0 per step, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        gamma: factor of a step, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -283,7 +403,14 @@ class ExponentialLR(Schedule):
 class PolynomialLR(Schedule):
     """`polynomial_lr` for an optimizer. Same numbers as torch's PolynomialLR.
 
-    Args: optimizer, total_iters >= 1 in steps, power >= 0, last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        total_iters: steps until 0 is reached, >= 1.
+        power: degree of the polynomial, >= 0.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -303,7 +430,13 @@ class PolynomialLR(Schedule):
 class InverseSqrtLR(Schedule):
     """`inverse_sqrt_lr` for an optimizer; torch has no such class.
 
-    Args: optimizer, whose lr is the peak; warmup_iters >= 1 in steps; last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        warmup_iters: steps up to the peak, >= 1.
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked
@@ -320,8 +453,17 @@ class InverseSqrtLR(Schedule):
 class WarmupStableDecayLR(Schedule):
     """`warmup_stable_decay_lr` for an optimizer; torch has no such class.
 
-    Args: optimizer, whose lr is that of the hold; warmup_iters, stable_iters, decay_iters >= 0 in steps;
-        final_factor in [0, 1]; decay "linear", "cosine" or "sqrt"; last_epoch.
+    Args:
+        optimizer: any; its groups' learning rates are the schedule's base.
+        warmup_iters: length of the warm-up in steps, >= 0.
+        stable_iters: length of the hold in steps, >= 0.
+        decay_iters: length of the decay in steps, >= 0.
+        final_factor: fraction of the learning rate that is left at the end, in [0, 1].
+        decay: "linear", "cosine" or "sqrt".
+        last_epoch: the last step that was made, -1 to begin; see `Schedule`.
+
+    Raises:
+        ValueError: a setting out of range.
     """
 
     @checked

@@ -13,7 +13,13 @@ from .cycles import per_group
 
 
 class PlateauState(NamedTuple):
-    """What `plateau_update` remembers: the best metric so far and two counters."""
+    """What `plateau_update` remembers.
+
+    Args:
+        best: the best metric so far.
+        num_bad_epochs: observations since then.
+        cooldown_counter: observations left during which bad ones do not count.
+    """
 
     best: float
     num_bad_epochs: int = 0
@@ -44,7 +50,7 @@ def plateau_update(
     threshold_mode: Literal["rel", "abs"] = "rel",
     cooldown: int = 0,
 ) -> tuple[PlateauState, bool]:
-    """One observation of the metric: (the new state, whether to reduce the learning rate now).
+    """One observation of the metric.
 
         better         best <- metric, bad <- 0
         not better     bad <- bad + 1
@@ -52,6 +58,21 @@ def plateau_update(
         bad > patience reduce; cooldown_counter <- cooldown, bad <- 0
 
     With patience 0 the first observation that is not better reduces. Start with best = inf ("min") or -inf.
+
+    Args:
+        state: what the observation before returned.
+        metric: the observed number; nan is never better.
+        mode: "min" for a loss, "max" for an accuracy.
+        patience: observations without improvement that are let pass.
+        threshold: how much better counts.
+        threshold_mode: "rel", by this fraction of the best, or "abs", by this much.
+        cooldown: observations after a reduction during which bad ones do not count.
+
+    Returns:
+        (the new state, whether to reduce the learning rate now).
+
+    Raises:
+        ValueError: another word for `mode` or `threshold_mode`.
 
     >>> state, cuts = PlateauState(math.inf), []
     >>> for metric in (3.0, 2.0, 2.0, 2.0, 2.0):          # patience 1: the second bad one in a row reduces
@@ -82,11 +103,18 @@ class ReduceLROnPlateau(LRScheduler):
     `step(metric)` reads the metric on the host: with a GPU tensor it waits for the device, once an epoch.
 
     Args:
-        optimizer: any. mode: "min" for a loss, "max" for an accuracy. factor: in [0, 1).
+        optimizer: any.
+        mode: "min" for a loss, "max" for an accuracy.
+        factor: in [0, 1).
         patience: number of observations without improvement that are let pass, >= 0.
-        threshold, threshold_mode: how much better counts, relative to the best or absolute; >= 0.
+        threshold: how much better counts, >= 0.
+        threshold_mode: "rel", by this fraction of the best, or "abs", by this much.
         cooldown: observations after a reduction during which bad ones do not count, >= 0.
-        min_lr: lower bound, one number or one per group. eps: a smaller reduction than this is left out.
+        min_lr: lower bound; one number, or one per group.
+        eps: a smaller reduction than this is left out, >= 0.
+
+    Raises:
+        ValueError: a setting out of range; not one `min_lr` per group.
     """
 
     @checked
@@ -127,7 +155,15 @@ class ReduceLROnPlateau(LRScheduler):
         return self.cooldown_counter > 0
 
     def step(self, metrics: SupportsFloat, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Observe `metrics`, a number or a tensor with one element; reduce the learning rate if it is time."""
+        """Observe the metric; reduce the learning rate if it is time.
+
+        Args:
+            metrics: a number or a tensor with one entry, read on the host.
+            epoch: its number; None: one more than before.
+
+        Raises:
+            TypeError: `metrics` is neither.
+        """
         try:
             metric = float(metrics)
         except (TypeError, ValueError, RuntimeError) as reason:

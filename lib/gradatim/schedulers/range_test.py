@@ -20,6 +20,18 @@ def range_test_lr(t: int, start_lr: float, end_lr: float, num_iters: int) -> flo
 
         lr(t) = start_lr * (end_lr / start_lr)**(t / (num_iters - 1))
 
+    Args:
+        t: step, counted from 0.
+        start_lr: at t = 0, > 0.
+        end_lr: at t = num_iters - 1, > 0.
+        num_iters: their number, >= 2.
+
+    Returns:
+        The learning rate of step t.
+
+    Raises:
+        ValueError: t < 0; a setting out of range.
+
     >>> [round(range_test_lr(t, 0.01, 100.0, num_iters=5), 6) for t in range(5)]
     [0.01, 0.1, 1.0, 10.0, 100.0]
     """
@@ -37,6 +49,17 @@ def smoothed(losses: Iterable[float], beta: float = 0.9) -> list[float]:
         m_t = beta * m_{t-1} + (1 - beta) * loss_t,   m_0 = 0
         s_t = m_t / (1 - beta**t)
 
+    Args:
+        losses: numbers, one per step.
+        beta: weight of the past, in [0, 1).
+
+    Returns:
+        The averages s_t, as many as the losses.
+
+    Raises:
+        TypeError: `losses` holds something else than numbers.
+        ValueError: beta outside [0, 1).
+
     >>> [round(s, 6) for s in smoothed([4.0, 4.0, 1.0], beta=0.5)]   # (4/8 + 4/4 + 1/2) / (7/8)
     [4.0, 4.0, 2.285714]
     """
@@ -49,9 +72,20 @@ def smoothed(losses: Iterable[float], beta: float = 0.9) -> list[float]:
 
 
 def steepest_lr(lrs: list[float], losses: list[float]) -> float | None:
-    """The learning rate where the loss falls fastest with log(lr), up to its minimum; None if it never falls.
+    """The learning rate where the loss falls fastest with log(lr), up to its minimum.
 
     Not the learning rate of the lowest loss: there training is about to diverge.
+
+    Args:
+        lrs: learning rates > 0, increasing, at least one.
+        losses: the loss at each.
+
+    Returns:
+        One of `lrs`; None if the loss never falls.
+
+    Raises:
+        TypeError: something else than numbers.
+        ValueError: no numbers, not as many losses, or not increasing rates.
 
     >>> steepest_lr([0.1, 1.0, 10.0, 100.0], [4.0, 3.5, 1.0, 9.0])   # slopes per decade: -.5, -1.5 at 1.0
     1.0
@@ -71,7 +105,14 @@ def steepest_lr(lrs: list[float], losses: list[float]) -> float | None:
 
 
 class RangeTest(NamedTuple):
-    """What `lr_range_test` saw. `suggestion` is `steepest_lr` of the smoothed losses."""
+    """What `lr_range_test` saw.
+
+    Args:
+        lrs: the learning rate of every step.
+        losses: the loss before that step.
+        smoothed: the losses' `smoothed` average.
+        suggestion: `steepest_lr` of the smoothed losses.
+    """
 
     lrs: list[float]
     losses: list[float]
@@ -95,17 +136,26 @@ def lr_range_test(
     """Train for at most `num_iters` steps while the learning rate grows from `start_lr` to `end_lr`.
 
     Afterwards the model (parameters, buffers, gradients, train/eval mode), the optimizer (state and learning
-    rates) and torch's random state are as before, also when `loss_fn` raises.
+    rates) and torch's random state are as before, also when `loss_fn` raises. Reads the loss on the host, once a step.
 
     Args:
-        model, optimizer: what is tried; every parameter group gets the same learning rate.
-        loss_fn: called as loss_fn(model, batch), returns a 0-dimensional tensor.
+        model: what is trained.
+        optimizer: its optimizer; every parameter group gets the same learning rate.
+        loss_fn: called as loss_fn(model, batch), returns a tensor with one entry.
         batches: gone through again and again if shorter than `num_iters`; at least one.
-        beta: smoothing, in [0, 1), see `smoothed`. divergence: stop when the smoothed loss is larger than this
-            times its minimum, or not finite; > 1.
+        start_lr: > 0.
+        end_lr: > start_lr.
+        num_iters: steps, >= 2.
+        beta: smoothing, in [0, 1), see `smoothed`.
+        divergence: stop when the smoothed loss is larger than this times its minimum, or not finite; > 1.
 
-    Returns: a `RangeTest`; the loss at index i was computed before the step with learning rate i.
-    Reads the loss on the host, once a step.
+    Returns:
+        A `RangeTest`; the loss at index i was computed before the step with learning rate i.
+
+    Raises:
+        TypeError: `batches` is not iterable; `loss_fn` returns something else.
+        ValueError: a setting out of range; no batch.
+
     Source: Smith, "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186, section 3.3.
     """
     where = "lr_range_test"
