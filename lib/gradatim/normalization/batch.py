@@ -42,7 +42,13 @@ def batch_norm(
         momentum: a number, or a 0-dimensional tensor, which is not read on the host.
         eps: > 0 in training, >= 0 otherwise.
 
-    Returns: y, of the shape and dtype of `input`.
+    Returns:
+        y, of the shape and dtype of `input`.
+
+    Raises:
+        TypeError: `input` is not floating-point, or weight or bias of another dtype.
+        ValueError: shapes that do not fit; in training one value per channel or eps = 0; in evaluation no statistics.
+
     Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, Algorithm 1.
     Same numbers as torch.nn.functional.batch_norm (test_conformance.py).
 
@@ -138,7 +144,21 @@ def require_channels(where: str, x: Tensor, **per_channel: Tensor) -> None:
 def batch_norm_formula(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(y, x_hat, mean, var) from x (N, C, *) and weight, bias of shape (1, C, 1, ...): Algorithm 1, line by line."""
+    """Batch norm in training, Algorithm 1 of the paper, line by line.
+
+    Args:
+        x: shape (N, C) or (N, C, *), floating-point.
+        weight: shape (1, C, 1, ...), as many dimensions as x.
+        bias: of the same shape.
+        eps: what is added to the variance.
+
+    Returns:
+        (y, x_hat, mean, var): two of x's shape, two of the weight's.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit.
+    """
     require_channels("batch_norm_formula", x, weight=weight, bias=bias)
     dims = channel_dims(x)
     mean = x.mean(dims, keepdim=True)
@@ -151,15 +171,25 @@ def batch_norm_formula(
 def batch_norm_backward(
     grad: Tensor, x_hat: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The derivatives of batch norm in training: (grad_input, grad_weight, grad_bias).
+    """The derivatives of batch norm in training.
 
         grad_bias   = sum(grad)                    per channel
         grad_weight = sum(grad * x_hat)            per channel
         grad_x_hat  = grad * weight
         grad_input  = inv_std * (grad_x_hat - mean(grad_x_hat) - x_hat * mean(grad_x_hat * x_hat))
 
-    Args: grad, x_hat: (N, C, *); inv_std, weight: (1, C, 1, ...). The results for weight and bias have the
-    shape of `weight`.
+    Args:
+        grad: derivative by y, shape (N, C) or (N, C, *), floating-point.
+        x_hat: of the same shape.
+        inv_std: 1 / sqrt(var + eps), shape (1, C, 1, ...).
+        weight: shape (1, C, 1, ...).
+
+    Returns:
+        (grad_input, grad_weight, grad_bias), of the shapes of x_hat, `weight` and `weight`.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit.
     """
     require_channels("batch_norm_backward", x_hat, inv_std=inv_std, weight=weight)
     require_same_shape("batch_norm_backward", grad=grad, x_hat=x_hat)
@@ -174,8 +204,11 @@ def batch_norm_backward(
 def batch_norm_backward_in_place(
     grad: Tensor, x_hat: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`batch_norm_backward` with one new array instead of six: `weight` leaves the means, which are then
-    grad_bias / n and grad_weight / n. Used where no second derivative is asked for."""
+    """`batch_norm_backward` with one new array instead of six, with its arguments, result and errors.
+
+    `weight` leaves the means, which are then grad_bias / n and grad_weight / n. Used where no second derivative is
+    asked for.
+    """
     require_channels("batch_norm_backward_in_place", x_hat, inv_std=inv_std, weight=weight)
     require_same_shape("batch_norm_backward_in_place", grad=grad, x_hat=x_hat)
     dims = channel_dims(x_hat)
@@ -350,12 +383,20 @@ class Norm(nn.Module):
 class BatchNorm(Norm):
     """`batch_norm` with parameters and running statistics; base of BatchNorm1d, 2d and 3d.
 
-    Args:
-        num_features: C. eps: > 0. affine: learn weight and bias; bias=False: only the weight.
-        momentum: weight of the newest batch in the running statistics; None: the plain average of all batches.
-        track_running_stats: False: no running statistics, the batch's are used in evaluation too.
-
     Names in state_dict: weight, bias, running_mean, running_var, num_batches_tracked, as torch's.
+
+    Args:
+        num_features: C.
+        eps: > 0 in training.
+        momentum: weight of the newest batch in the running statistics; None: the plain average of all batches.
+        affine: learn weight and bias.
+        track_running_stats: False: no running statistics, the batch's are used in evaluation too.
+        device: of the parameters and statistics.
+        dtype: of the parameters and statistics.
+        bias: False: learn only the weight.
+
+    Raises:
+        ValueError: num_features is no integer >= 0; on the call, an input of another number of dimensions.
     """
 
     @checked

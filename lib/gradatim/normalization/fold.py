@@ -24,13 +24,27 @@ def folded_parameters(
     beta: Tensor | None,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """(weight, bias) of the one layer that does what the layer and the batch norm after it do in evaluation.
+    """The one layer that does what a layer and the batch norm after it do in evaluation.
 
         s  = gamma / sqrt(running_var + eps)
         W' = s * W                                    row by row: one s per output
         b' = s * (b - running_mean) + beta
 
-    Args: weight (outputs, *); all others (outputs,); a missing bias or beta is 0, a missing gamma 1.
+    Args:
+        weight: W, shape (outputs, *), floating-point.
+        bias: b, shape (outputs,); None is 0.
+        running_mean: of the batch norm, shape (outputs,).
+        running_var: of the batch norm, shape (outputs,).
+        gamma: its weight, shape (outputs,); None is 1.
+        beta: its bias, shape (outputs,); None is 0.
+        eps: >= 0.
+
+    Returns:
+        (W', b'), of the shapes (outputs, *) and (outputs,), in the weight's dtype.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: a vector of another shape; eps < 0.
 
     >>> one, two = torch.ones(1), torch.full((1,), 2.0)
     >>> folded_parameters(torch.tensor([[4.0]]), one, two, torch.zeros(1), two, one, eps=4.0)   # s = 2/2 = 1
@@ -66,9 +80,12 @@ def fold_bn(layer: Layer, bn: Any) -> Layer:
         layer: nn.Linear, nn.Conv1d to 3d or nn.ConvTranspose1d to 3d, also with groups; not changed.
         bn: a batch norm of gradatim or torch, in evaluation mode, with running statistics.
 
-    Returns: a layer of the same class, with a bias.
-    Raises: TypeError for another layer; ValueError if bn is in training mode, has no running statistics, or has
-        another number of channels.
+    Returns:
+        A layer of the same class, with a bias.
+
+    Raises:
+        TypeError: another layer, or `bn` is no batch norm.
+        ValueError: `bn` is in training mode, has no running statistics, or has another number of channels.
     """
     known = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
     require_type(isinstance(layer, known), "fold_bn", "layer", "a linear layer or a convolution", type(layer))

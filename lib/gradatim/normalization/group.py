@@ -35,6 +35,13 @@ def group_norm(
         input: (N, C, *), floating-point; half precision is computed in float32.
         num_groups: G, a divisor of C. weight, bias: (C,), or None for 1 and 0. eps: > 0.
 
+    Returns:
+        y, of the shape and dtype of `input`.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: fewer than 2 dimensions; G does not divide C; weight or bias of another shape.
+
     Source: Wu and He, "Group Normalization", arXiv:1803.08494, eq. 1-7.
     Same numbers as torch.nn.functional.group_norm (test_conformance.py).
 
@@ -107,6 +114,14 @@ def instance_norm(
         running_mean, running_var: (C,), updated in place where given; used where `use_input_stats` is False.
         weight, bias: (C,), or None. momentum: weight of the new value. eps: > 0.
 
+    Returns:
+        y, of the shape and dtype of `input`.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: fewer than 3 dimensions; one pixel; vectors of another shape; no running statistics where they are
+            asked for.
+
     Source: Ulyanov, Vedaldi and Lempitsky, "Instance Normalization", arXiv:1607.08022, eq. 2.
     Same numbers as torch.nn.functional.instance_norm (test_conformance.py).
 
@@ -154,7 +169,19 @@ def local_response_norm(
         y_c = x_c / (k + alpha * (sum of x_j**2 over the window around c) / size)**beta
         window: the channels c - size//2 ... c + (size-1)//2 that exist
 
-    Args: input: (N, C, L) or (N, C, *), floating-point; size >= 1; alpha, beta, k >= 0.
+    Args:
+        input: shape (N, C, L) or (N, C, *), floating-point; half precision is computed in float32.
+        size: channels in a window, >= 1.
+        alpha: weight of the mean square, >= 0.
+        beta: the power, >= 0.
+        k: >= 0.
+
+    Returns:
+        y, of the shape and dtype of `input`.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: fewer than 3 dimensions; a setting out of range.
 
     Source: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
     NIPS 2012, section 3.3. Differs from the paper: torch's alpha is divided by `size`; the paper's is not.
@@ -185,7 +212,17 @@ def local_response_norm(
 class GroupNorm(nn.Module):
     """`group_norm` with parameters; names as torch's.
 
-    Args: num_groups, a divisor of num_channels; eps > 0; affine: learn a weight and, unless bias=False, a bias.
+    Args:
+        num_groups: a divisor of num_channels.
+        num_channels: C.
+        eps: >= 0.
+        affine: learn a weight and, unless bias=False, a bias.
+        device: of the parameters.
+        dtype: of the parameters.
+        bias: see `affine`.
+
+    Raises:
+        ValueError: `num_groups` does not divide `num_channels`; eps < 0.
     """
 
     weight: nn.Parameter | None
@@ -238,8 +275,8 @@ class GroupNorm(nn.Module):
 class InstanceNorm(Norm):
     """`instance_norm` with parameters and, if asked for, running statistics; base of InstanceNorm1d, 2d, 3d.
 
-    Args: as `BatchNorm`, but `affine` and `track_running_stats` are False unless asked for. The input may lack
-    the batch dimension.
+    The arguments are `BatchNorm`'s, but `affine` and `track_running_stats` are False unless asked for. The input may
+    lack the batch dimension.
     """
 
     @checked
@@ -297,7 +334,14 @@ class InstanceNorm3d(InstanceNorm):
 
 
 class LocalResponseNorm(nn.Module):
-    """`local_response_norm` as a module. Args: size, alpha, beta, k, as there."""
+    """`local_response_norm` as a module.
+
+    Args:
+        size: see `local_response_norm`.
+        alpha: see there.
+        beta: see there.
+        k: see there.
+    """
 
     @checked
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:

@@ -37,7 +37,13 @@ def layer_norm(
         normalized_shape: sizes of the last axes, at least one. weight, bias: of that shape, or None for 1 and 0.
         eps: > 0.
 
-    Returns: y, of the shape and dtype of `input`. The same in training and evaluation.
+    Returns:
+        y, of the shape and dtype of `input`. The same in training and evaluation.
+
+    Raises:
+        TypeError: `input` is not floating-point, or weight or bias of another dtype.
+        ValueError: shapes that do not fit; an empty `normalized_shape`.
+
     Source: Ba, Kiros and Hinton, "Layer Normalization", arXiv:1607.06450, section 3.
     Same numbers as torch.nn.functional.layer_norm (test_conformance.py).
 
@@ -98,7 +104,7 @@ def require_rows(where: str, grad: Tensor, x: Tensor, weight: Tensor, **per_row:
 def layer_norm_backward(
     grad: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The derivatives of layer norm: (grad_input, grad_weight, grad_bias).
+    """The derivatives of layer norm.
 
         x_hat       = (x - mean) * inv_std
         grad_bias   = sum(grad)                    over the samples
@@ -107,7 +113,20 @@ def layer_norm_backward(
         grad_input  = inv_std * (grad_x_hat - mean(grad_x_hat) - x_hat * mean(grad_x_hat * x_hat))
 
     The sums run over samples, the means over features; in batch norm both run over the batch.
-    Args: grad, x: (rows, n); mean, inv_std: (rows, 1); weight: (n,).
+
+    Args:
+        grad: derivative by y, shape (rows, n), floating-point.
+        x: of the same shape.
+        mean: of each row, shape (rows, 1).
+        inv_std: 1 / sqrt(var + eps) of each row, shape (rows, 1).
+        weight: shape (n,).
+
+    Returns:
+        (grad_input, grad_weight, grad_bias), of the shapes (rows, n), (n,) and (n,).
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit.
     """
     require_rows("layer_norm_backward", grad, x, weight, mean=mean, inv_std=inv_std)
     x_hat = (x - mean) * inv_std
@@ -121,8 +140,8 @@ def layer_norm_backward_in_place(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`layer_norm_backward` with one new array instead of seven, block by block of rows.
 
-    For arrays that do not fit into the cache, a new one costs more than the arithmetic on it. The sums are products
-    of a matrix and a vector.
+    Arguments, result and errors as there. For arrays that do not fit into the cache, a new one costs more than the
+    arithmetic on it. The sums are products of a matrix and a vector.
     """
     require_rows("layer_norm_backward_in_place", grad, x, weight, mean=mean, inv_std=inv_std)
     n, inv_var = weight.numel(), inv_std.square()
@@ -223,8 +242,17 @@ def standardized_rows(rows: Tensor, eps: float) -> Tensor:
 class LayerNorm(nn.Module):
     """`layer_norm` with parameters; names as torch's.
 
-    Args: normalized_shape, a size or sizes of the last axes; eps > 0; elementwise_affine: learn a weight, and
-        a bias unless bias=False.
+    Args:
+        normalized_shape: a size or sizes of the last axes.
+        eps: >= 0.
+        elementwise_affine: learn a weight and, unless bias=False, a bias.
+        bias: see `elementwise_affine`.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        TypeError: `normalized_shape` holds something else than integers.
+        ValueError: a negative size; eps < 0.
     """
 
     weight: nn.Parameter | None

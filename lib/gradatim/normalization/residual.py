@@ -15,6 +15,11 @@ class PostNorm(nn.Module):
         y = norm(x + body(x))
 
     The norm stands on the path itself: the gradient of a deep stack passes through every norm.
+
+    Args:
+        body: a module that keeps the shape.
+        norm: a module.
+
     Source: Vaswani et al., "Attention Is All You Need", arXiv:1706.03762, section 3.1.
 
     Args: body, a module that keeps the shape; norm, a module.
@@ -36,6 +41,11 @@ class PreNorm(nn.Module):
         y = x + body(norm(x))
 
     The gradient reaches x directly, whatever body and norm do to it.
+
+    Args:
+        body: a module that keeps the shape.
+        norm: a module.
+
     Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv:2002.04745.
 
     Args: body, a module that keeps the shape; norm, a module.
@@ -55,6 +65,10 @@ class SkipInit(nn.Module):
     """A residual block without a norm, that begins as the identity.
 
         y = x + alpha * body(x)        alpha: one learned number, 0 at the start
+
+    Args:
+        body: a module that keeps the shape.
+        alpha: the number to begin with.
 
     Source: De and Smith, "Batch Normalization Biases Residual Blocks Towards the Identity Function in Deep
     Networks", arXiv:2002.10444, section 5.
@@ -89,12 +103,18 @@ class BasicBlock(nn.Module):
     The shortcut is the identity, or a 1x1 convolution with a norm where the shape changes. The convolutions have
     no bias: the norm after them would subtract it.
 
+    Input (N, in_channels, H, W); output (N, out_channels, ceil(H / stride), ceil(W / stride)).
+
     Args:
-        in_channels, out_channels: C of the input and the output. stride: of the first convolution.
+        in_channels: C of the input, >= 1.
+        out_channels: C of the output, >= 1.
+        stride: of the first convolution, >= 1.
         norm: called as norm(channels), makes a norm.
         zero_init: begin as the shortcut alone (the second norm's weight is 0).
 
-    Input (N, in_channels, H, W); output (N, out_channels, ceil(H / stride), ceil(W / stride)).
+    Raises:
+        ValueError: a size below 1; `zero_init` with a norm that has no weight.
+
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, section 3; zero_init:
     Goyal et al., "Accurate, Large Minibatch SGD", arXiv:1706.02677, section 5.1.
     """

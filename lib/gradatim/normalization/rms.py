@@ -34,6 +34,13 @@ def rms_norm(
         normalized_shape: sizes of the last axes. weight: of that shape, or None for 1.
         eps: >= 0; None: the smallest step at 1 of the dtype that is computed in, as torch's.
 
+    Returns:
+        y, of the shape of `input`, in the wider dtype of `input` and `weight`.
+
+    Raises:
+        TypeError: `input` is not floating-point.
+        ValueError: shapes that do not fit; an empty `normalized_shape`.
+
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv:1910.07467, eq. 4.
     Differs from the paper: eps.
     Same numbers as torch.nn.functional.rms_norm (test_conformance.py).
@@ -59,14 +66,26 @@ def rms_norm(
 def rms_norm_backward(
     grad: Tensor, x: Tensor, inv_rms: Tensor, weight: Tensor, dims: Sequence[int] = (-1,)
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of RMS norm: (grad_input, grad_weight). One term less than layer norm: no mean.
+    """The derivatives of RMS norm. One term less than layer norm: no mean.
 
         x_hat       = x * inv_rms                      inv_rms = 1 / sqrt(mean(x**2) + eps)
         grad_weight = sum(grad * x_hat)                over the samples
         grad_x_hat  = grad * weight
         grad_input  = inv_rms * (grad_x_hat - x_hat * mean(grad_x_hat * x_hat))
 
-    Args: grad, x: (*, *dims); inv_rms: of size 1 on `dims`, the axes of the features; weight: of their sizes.
+    Args:
+        grad: derivative by y, any shape, floating-point.
+        x: of the same shape.
+        inv_rms: of size 1 on `dims`.
+        weight: of the sizes of `dims`.
+        dims: the axes of the features, the last ones.
+
+    Returns:
+        (grad_input, grad_weight), of the shapes of x and `weight`.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit; an axis that x does not have.
     """
     where = "rms_norm_backward"
     require_floating(where, grad=grad, x=x, inv_rms=inv_rms, weight=weight)
@@ -158,7 +177,16 @@ class RMSNormFunction(torch.autograd.Function):
 class RMSNorm(nn.Module):
     """`rms_norm` with a weight; names as torch's.
 
-    Args: normalized_shape, a size or sizes of the last axes; eps >= 0 or None; elementwise_affine: learn a weight.
+    Args:
+        normalized_shape: a size or sizes of the last axes.
+        eps: >= 0; None: the smallest step at 1 of the dtype that is computed in.
+        elementwise_affine: learn a weight.
+        device: of the weight.
+        dtype: of the weight.
+
+    Raises:
+        TypeError: `normalized_shape` holds something else than integers.
+        ValueError: a negative size; eps < 0.
     """
 
     weight: nn.Parameter | None

@@ -67,7 +67,12 @@ def standardize(x: Tensor, dims: Dims, eps: float = 1e-5) -> Tensor:
         x: any shape, floating-point; half precision is computed in float32.
         dims: the axes to average over. eps: >= 0, inside the square root.
 
-    Returns: x_hat, of the shape and dtype of x.
+    Returns:
+        x_hat, of the shape and dtype of x.
+
+    Raises:
+        TypeError: x is not floating-point; `dims` is no list or tuple of integers.
+        ValueError: an axis that x does not have.
 
     >>> standardize(torch.tensor([[1.0, 3.0]]), dims=[1], eps=3.0)   # mean 2, var 1, sqrt(1 + 3) = 2
     tensor([[-0.5000,  0.5000]])
@@ -89,7 +94,18 @@ def standardize_backward(grad_x_hat: Tensor, x_hat: Tensor, inv_std: Tensor, dim
     The second term comes from the mean, the third from the variance. Both are what makes grad_x orthogonal to
     1 and, but for eps, to x_hat: neither adding a constant to x nor scaling it changes x_hat.
 
-    Args: grad_x_hat, x_hat: of one shape; inv_std = 1 / sqrt(var + eps), with size 1 on `dims`.
+    Args:
+        grad_x_hat: derivative by x_hat, floating-point.
+        x_hat: as `standardize` returned it, of the same shape.
+        inv_std: 1 / sqrt(var + eps), with size 1 on `dims`.
+        dims: the axes that were averaged over.
+
+    Returns:
+        The derivative by x, of the shape of x_hat.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit; an axis that x_hat does not have.
 
     Source: Ioffe and Szegedy, "Batch Normalization", arXiv:1502.03167, section 3 (before simplification).
 

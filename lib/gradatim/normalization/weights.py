@@ -27,6 +27,18 @@ def normalized_weight(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 
         w = g * v / ||v||        one length per index of `dim` (per output of a layer when dim = 0)
 
+    Args:
+        v: the direction, any shape, floating-point.
+        g: the lengths, with v's size on `dim` and 1 elsewhere; one number for dim=None.
+        dim: the axis that keeps a length for each index; None: one length for all.
+
+    Returns:
+        w, of the shape of v.
+
+    Raises:
+        TypeError: v or g is not floating-point.
+        ValueError: no such axis; g does not broadcast to v.
+
     Source: Salimans and Kingma, "Weight Normalization", arXiv:1602.07868, eq. 2.
 
     >>> normalized_weight(torch.tensor([[3.0, 4.0]]), torch.tensor([[10.0]]))
@@ -40,7 +52,11 @@ def normalized_weight(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 
 
 class WeightNorm(nn.Module):
-    """The parametrization behind `weight_norm`: (g, v) -> weight."""
+    """The parametrization behind `weight_norm`: (g, v) -> weight.
+
+    Args:
+        dim: the axis that keeps a length for each index; None: one length for all.
+    """
 
     @checked
     def __init__(self, dim: int | None = 0) -> None:
@@ -61,9 +77,18 @@ def weight_norm(module: nn.Module, name: str = "weight", dim: int | None = 0) ->
     """Make `module.<name>` a function of a length g and a direction v, which are trained in its place.
 
     The two parameters are called parametrizations.<name>.original0 (g) and .original1 (v), as by
-    torch.nn.utils.parametrizations.weight_norm. Returns the module.
+    torch.nn.utils.parametrizations.weight_norm.
 
-    Args: module with a parameter `name`; dim: the axis that keeps a length of its own; None: one length for all.
+    Args:
+        module: changed in place.
+        name: of its parameter.
+        dim: the axis that keeps a length of its own for each index; None: one length for all.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: the module has no tensor of that name.
 
     >>> layer = weight_norm(nn.Linear(3, 2))
     >>> [tuple(p.shape) for p in layer.parametrizations.weight.parameters()]
@@ -92,7 +117,23 @@ def power_iteration(
 
         u <- W v / ||W v||,   v <- W^T u / ||W^T u||        `steps` times; then u^T W v is nearly ||W||_2
 
-    The error shrinks by (sigma_2 / sigma_1)**2 each time. Source: as `spectral_norm`, Algorithm 1.
+    The error shrinks by (sigma_2 / sigma_1)**2 each time.
+
+    Args:
+        matrix: W, shape (m, n), floating-point.
+        u: shape (m,).
+        v: shape (n,).
+        steps: >= 0.
+        eps: lengths below it are taken as eps.
+
+    Returns:
+        The new (u, v).
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit; steps < 0.
+
+    Source: as `spectral_norm`, Algorithm 1.
     """
     where = "power_iteration"
     require_floating(where, matrix=matrix, u=u, v=v)
@@ -107,7 +148,18 @@ def power_iteration(
 
 
 class SpectralNorm(nn.Module):
-    """The parametrization behind `spectral_norm`. Buffers `_u` and `_v`: the singular vectors so far, as torch's."""
+    """The parametrization behind `spectral_norm`. Buffers `_u` and `_v`: the singular vectors so far, as torch's.
+
+    Args:
+        weight: what is divided, at least 1 dimension, floating-point; a vector is divided by its length.
+        n_power_iterations: steps of a forward pass in training, >= 1.
+        dim: the axis of the outputs.
+        eps: for vectors that are nearly 0.
+
+    Raises:
+        TypeError: `weight` is not floating-point.
+        ValueError: no dimension, no such axis, or no iteration.
+    """
 
     _u: Tensor
     _v: Tensor
@@ -163,11 +215,20 @@ def spectral_norm(
 
         W_SN = W / sigma(W),   sigma(W) = u^T W v        u, v from the power iteration, held constant in backward
 
-    One step of the iteration per forward pass in training; none in evaluation. Returns the module.
+    One step of the iteration per forward pass in training; none in evaluation.
 
     Args:
-        module: with a parameter `name`. n_power_iterations: >= 1. eps: for vectors that are nearly 0.
+        module: changed in place.
+        name: of its parameter.
+        n_power_iterations: steps of a forward pass in training, >= 1.
+        eps: for vectors that are nearly 0.
         dim: the axis of the outputs; None: 1 for transposed convolutions, 0 for all others.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: the module has no tensor of that name; no such axis; no iteration.
 
     Source: Miyato et al., "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,
     Algorithm 1. Same numbers and state names as torch.nn.utils.parametrizations.spectral_norm (test_weights.py).
