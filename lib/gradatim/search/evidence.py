@@ -23,8 +23,16 @@ def expected_best(values: Sequence[float], n: int, *, maximize: bool = False) ->
     It turns one long random search into the whole curve "best against number of trials", without luck in the order.
 
     Args:
-        values: finite results of random trials, N >= 1. n: 1 <= n <= N.
+        values: finite results of random trials, N >= 1.
+        n: 1 <= n <= N.
         maximize: True where larger is better.
+
+    Returns:
+        The expected best value, in the values' unit.
+
+    Raises:
+        TypeError: `values` holds something else than numbers.
+        ValueError: no values, or one that is not finite; n out of range.
 
     Source: the estimator of Dodge et al., arXiv:1909.03004v1, without replacement in place of with it.
 
@@ -50,6 +58,16 @@ def expected_optimism(trials: int, noise: float) -> float:
 
     The winner's validation score is too good by that much even though nothing was found at all; hence a test set.
 
+    Args:
+        trials: k >= 1.
+        noise: standard deviation of one measurement, >= 0.
+
+    Returns:
+        The optimism, >= 0, in the unit of `noise`.
+
+    Raises:
+        ValueError: `trials` or `noise` out of range.
+
     >>> round(expected_optimism(2, 1.0), 6)                     # 1 / sqrt(pi)
     0.56419
     """
@@ -74,8 +92,17 @@ def bootstrap_interval(
 
     Args:
         values: at least 2 finite numbers, such as one result per seed.
-        statistic: maps an array to a number. level: in (0, 1).
-        resamples: draws with replacement. seed: of the draws.
+        statistic: maps an array to a number.
+        level: in (0, 1).
+        resamples: draws with replacement, >= 1.
+        seed: of the draws, >= 0.
+
+    Returns:
+        (low, high), in the statistic's unit.
+
+    Raises:
+        TypeError: `values` holds something else than numbers.
+        ValueError: fewer than 2 values, or one that is not finite; a setting out of range.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3. With fewer than
     about 10 values it is too short.
@@ -105,10 +132,17 @@ def paired_test(a: Sequence[float], b: Sequence[float], *, resamples: int = 10_0
     else a random sample, in which the seen pattern itself is counted.
 
     Args:
-        a, b: results of the same seeds in the same order, at least 1, finite.
+        a: results, at least 1, finite.
+        b: results of the same seeds in the same order.
+        resamples: sign patterns that are drawn for more than 13 pairs, >= 1.
+        seed: of these draws, >= 0.
 
     Returns:
         The p-value, in (0, 1]; with n pairs it cannot be below 2**(1 - n).
+
+    Raises:
+        TypeError: something else than numbers.
+        ValueError: none, not as many in both, or one that is not finite; a setting out of range.
 
     Source: Fisher, "The Design of Experiments" (1935), section 21.
 
@@ -140,12 +174,21 @@ def isolation(
 ) -> list[tuple[Value, float | None]]:
     """The best value in each part of one dimension: what an isolation plot shows.
 
-    If the best lies in the first or the last part, the space should be enlarged there. Each part is named by
-    its middle (a choice by itself); a part without a complete trial has the value None.
+    If the best lies in the first or the last part, the space should be enlarged there.
 
     Args:
-        space: what was searched. trials: at one budget. name: the dimension.
-        bins: parts of a number's range, evenly spread on its own scale. maximize: True where larger is better.
+        space: what was searched.
+        trials: at one budget.
+        name: the dimension.
+        bins: parts of a number's range, evenly spread on its own scale, >= 1; a choice has one for each option.
+        maximize: True where larger is better.
+
+    Returns:
+        For each part, in order, its middle (an option itself) and the best value in it, None without a complete trial.
+
+    Raises:
+        TypeError: `trials` holds something else than trials.
+        ValueError: a name that the space does not have; bins < 1.
     """
     require(name in space.names, "isolation", "name", f"one of {space.names}", name)
     listed = isinstance(trials, Sequence) and all(isinstance(trial, Trial) for trial in trials)
@@ -166,7 +209,15 @@ def isolation(
 
 @dataclass(frozen=True)
 class Comparison:
-    """One search method's results over several seeds."""
+    """One search method's results over several seeds.
+
+    Args:
+        name: the method's.
+        best: each seed's best value, without the seeds in which no trial completed.
+        curves: each seed's `Study.best_so_far`.
+        spent: each seed's `Study.spent`.
+        seconds_per_proposal: mean time outside the objective, over all seeds.
+    """
 
     name: str
     best: list[float]
@@ -198,9 +249,20 @@ def compare(
     A peer such as `OptunaSampler` is a method like any other here: same objective, same accounting.
 
     Args:
-        objective, space, direction: as for `Study`.
-        samplers: name -> method. seeds: one study each.
-        trials, budget: the limits of each study, as in `Study.run`.
+        objective: as for `Study.run`.
+        space: as for `Study`.
+        samplers: name -> method.
+        seeds: one study each, integers >= 0, at least one.
+        trials: the limit of each study, as in `Study.run`.
+        budget: the same.
+        direction: as for `Study`.
+
+    Returns:
+        One `Comparison` for each method, in order.
+
+    Raises:
+        TypeError: seeds that are no integers.
+        ValueError: no seed; neither `trials` nor `budget`; a study in which no trial completed.
     """
     require(len(require_sizes("compare", "seeds", seeds)) > 0, "compare", "seeds", "not empty", list(seeds))
     require(trials is not None or budget is not None, "compare", "trials or budget", "given", None)

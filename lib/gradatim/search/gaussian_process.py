@@ -24,11 +24,17 @@ def matern52(x1: Tensor, x2: Tensor, lengthscale: Tensor) -> Tensor:
         r = sqrt(sum_d ((x1_d - x2_d) / lengthscale_d)**2)
         k = (1 + sqrt(5) r + 5/3 r**2) exp(-sqrt(5) r)
 
-    Args:
-        x1: shape (N, D). x2: shape (M, D). lengthscale: shape (D), > 0.
-
     Returns:
         Shape (N, M), in (0, 1], 1 where the points are equal.
+
+    Args:
+        x1: shape (N, D), floating.
+        x2: shape (M, D), floating.
+        lengthscale: shape (D), > 0.
+
+    Raises:
+        TypeError: a tensor is not floating-point.
+        ValueError: shapes that do not fit.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), eq. 4.17.
 
@@ -94,7 +100,14 @@ class GaussianProcess:
 
     @checked
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the function (without noise) at the points x, shape (M, D): two (M)."""
+        """What is known of the function at new points.
+
+        Args:
+            x: points, shape (M, D), floating.
+
+        Returns:
+            Mean and standard deviation of the function, without noise: shapes (M) and (M).
+        """
         k = self.signal * matern52(self.x, x, self.lengthscale)  # (N, M)
         v = torch.linalg.solve_triangular(self.L, k, upper=False)  # L**-1 k
         variance = self.signal - v.square().sum(0)
@@ -124,6 +137,14 @@ class GaussianProcess:
         length scale with location sqrt(2) + log(D)/2 and scale sqrt(3) (Hvarfner et al., arXiv:2402.02229v3:
         longer in more dimensions), noise variance with location -4 and scale 1, signal variance with location
         0 and scale 1.
+
+        Args:
+            x: points, shape (N, D), N and D >= 1, floating.
+            y: values, shape (N), floating.
+
+        Raises:
+            TypeError: x or y is not floating-point.
+            ValueError: shapes that do not fit; a value that is not finite.
         """
         where = "GaussianProcess.fit"
         require_floating(where, x=x, y=y)
@@ -172,12 +193,17 @@ def expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) -> Ten
         EI = E[max(best - Y, 0)] = std * (z * Phi(z) + phi(z))     if std > 0
              max(best - mean, 0)                                   if std = 0
 
-    Args:
-        mean, std: shape (*), floating, std >= 0.
-        best: the lowest value so far.
-
     Returns:
         Shape (*), in the unit of `mean`, >= 0.
+
+    Args:
+        mean: shape (*), floating.
+        std: shape (*), floating, >= 0.
+        best: the lowest value so far.
+
+    Raises:
+        TypeError: mean or std is not floating-point.
+        ValueError: their shapes differ.
 
     Source: Jones, Schonlau and Welch (1998), "Efficient Global Optimization of Expensive Black-Box Functions",
     doi:10.1023/A:1008306431147, eq. 15.
@@ -204,11 +230,17 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) ->
 
     and below z = -1e3 the bracket is 1/z**2 to rounding.
 
-    Args:
-        mean, std: shape (*), floating, std > 0. best: the lowest value so far.
-
     Returns:
         Shape (*), finite for finite input.
+
+    Args:
+        mean: shape (*), floating.
+        std: shape (*), floating, > 0.
+        best: the lowest value so far.
+
+    Raises:
+        TypeError: mean or std is not floating-point.
+        ValueError: their shapes differ.
 
     Source: Ament et al., arXiv:2310.20708v3, section 4.1: with EI in place of its logarithm, all candidates
     look the same (0) far from the best.
@@ -229,11 +261,22 @@ def log_expected_improvement(mean: Tensor, std: Tensor, best: Tensor | float) ->
 
 @checked
 def encode(space: Space, configurations: Sequence[Params]) -> Tensor:
-    """Configurations as points for a distance: shape (N, D'), float64.
+    """Configurations as points for a distance.
 
     A number is its coordinate in the unit cube (so a log-uniform one by its logarithm); a choice is a one-hot
     vector times 1/sqrt(2), so that two options are 1 apart, like the ends of a number; what is absent is 0.5,
     or no option.
+
+    Args:
+        space: what the names mean.
+        configurations: N configurations of the space.
+
+    Returns:
+        Shape (N, D'), float64: D' is 1 for a number and K for a choice among K, summed.
+
+    Raises:
+        TypeError: `configurations` is no sequence.
+        ValueError: a configuration that the space does not have.
 
     >>> from gradatim.search import LogUniform
     >>> space = Space({"o": Choice(["a", "b"]), "lr": LogUniform(1e-4, 1.0)})

@@ -33,8 +33,15 @@ def halving_rungs(configurations: int, min_budget: int, max_budget: int, eta: in
 
     Args:
         configurations: n >= 1, on the first rung.
-        min_budget: r >= 1, of the first rung. max_budget: R >= r, of the last.
+        min_budget: r >= 1, of the first rung.
+        max_budget: R >= r, of the last.
         eta: >= 2; one in eta goes on.
+
+    Returns:
+        A pair (n_i, r_i) for each rung, the first first.
+
+    Raises:
+        ValueError: an argument out of range.
 
     >>> halving_rungs(9, 1, 9)
     [(9, 1), (3, 3), (1, 9)]
@@ -62,8 +69,15 @@ def hyperband_brackets(max_budget: int, eta: int = 3, *, rounding: str = "ceil")
     configurations. Everything is integer arithmetic: in floating point, log(243) / log(3) is less than 5.
 
     Args:
-        max_budget: R >= 1, of a configuration that goes all the way. eta: >= 2; one in eta goes on.
+        max_budget: R >= 1, of a configuration that goes all the way.
+        eta: >= 2; one in eta goes on.
         rounding: "ceil" or "floor".
+
+    Returns:
+        The brackets, each with a pair (n_i, r_i) for every rung.
+
+    Raises:
+        ValueError: an argument out of range.
 
     Source: Li et al., "Hyperband", arXiv:1603.06560v4, Algorithm 1.
 

@@ -22,7 +22,11 @@ def grid(space: Space, points: int | Mapping[str, int] = 3) -> list[Params]:
         points: how many values a number has (evenly spread on its own scale, both ends included); a mapping gives
             it by name, with 3 for a name that is missing. A `Choice` always has all its options.
 
+    Returns:
+        The configurations, in order.
+
     Raises:
+        TypeError: `space` is no `Space`; `points` is neither an integer nor a mapping.
         ValueError: a number of points below 1, or a name that the space does not have.
 
     >>> from gradatim.search import Choice, Uniform
@@ -127,8 +131,20 @@ class SobolSearch:
 
 @checked
 def sobol_points(dimensions: int, n: int, seed: int, first: int = 0) -> np.ndarray:
-    """Points first, ..., first + n - 1 of the Sobol sequence that `seed` scrambles; shape (n, dimensions), in
-    [0, 1)."""
+    """A stretch of the Sobol sequence that `seed` scrambles.
+
+    Args:
+        dimensions: D >= 1, at most torch's SobolEngine.MAXDIM.
+        n: number of points, >= 1.
+        seed: of the scrambling, >= 0.
+        first: index of the first point, >= 0.
+
+    Returns:
+        The points first, ..., first + n - 1: shape (n, D), in [0, 1), float64.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
     most = torch.quasirandom.SobolEngine.MAXDIM
     require(1 <= dimensions <= most, "sobol_points", "dimensions", f"in 1 .. {most}", dimensions)
     for name, value, least in (("n", n, 1), ("seed", seed, 0), ("first", first, 0)):

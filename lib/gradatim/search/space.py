@@ -286,7 +286,18 @@ class Space:
         )
 
     def from_unit(self, u: Sequence[float] | np.ndarray) -> Params:
-        """The configuration at a point of the unit cube: one coordinate per dimension, active or not."""
+        """The configuration at a point of the unit cube.
+
+        Args:
+            u: one coordinate per dimension, active or not; shape (D), in [0, 1].
+
+        Returns:
+            The configuration, of the active dimensions alone.
+
+        Raises:
+            TypeError: u is no sequence.
+            ValueError: u is of another length.
+        """
         require_type(hasattr(u, "__len__"), "Space.from_unit", "u", "a sequence of numbers", u)
         require(len(u) == len(self), "Space.from_unit", "u", f"of length {len(self)}", len(u))
         params: Params = {}
@@ -296,7 +307,14 @@ class Space:
         return params
 
     def to_unit(self, params: Mapping[str, Value]) -> np.ndarray:
-        """The point of the unit cube that stands for a configuration; an absent dimension lies at 0.5."""
+        """The point of the unit cube that stands for a configuration; an absent dimension lies at 0.5.
+
+        Args:
+            params: a configuration of the space.
+
+        Returns:
+            Shape (D), in [0, 1], float64.
+        """
         return np.array([d.to_unit(params[n]) if n in params else 0.5 for n, d in self._dimensions.items()])
 
     def sample(self, rng: np.random.Generator) -> Params:
@@ -309,7 +327,12 @@ class Space:
         return self.from_unit(rng.random(len(self)))
 
     def check(self, params: Mapping[str, Value]) -> None:
-        """Raise ValueError unless `params` is a configuration of this space: right names, right values."""
+        """Refuse what is no configuration of this space: right names, right values.
+
+        Raises:
+            TypeError: `params` is no mapping.
+            ValueError: an unknown, missing or inactive name; a value that the dimension cannot have.
+        """
         require_type(isinstance(params, Mapping), "Space", "params", "a mapping", params)
         for name in params:
             require(name in self._dimensions, "Space", "every parameter", f"one of {self.names}", name)

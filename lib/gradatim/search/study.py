@@ -44,8 +44,18 @@ class Proposal:
 class Trial:
     """One evaluation: what was asked (`params`, `budget`, `parent`, `seed`) and what came of it (`state`, `value`).
 
-    `state` is "running", "complete" or "failed"; `value` is finite when complete and None otherwise. `seed` is for
-    the objective's own randomness; a trial that goes on from a parent with the same params has the parent's seed.
+    Args:
+        number: its place in the study, from 0.
+        params: a configuration of the space.
+        seed: for the objective's own randomness; a trial that goes on from a parent with the same params has the
+            parent's.
+        budget: how far to train, in total.
+        parent: the number of the trial whose weights this one goes on from, or None.
+        memo: what the search method must find again.
+        state: "running", "complete" or "failed".
+        value: the result, finite when complete and None otherwise.
+        error: why it failed, or None.
+        seconds: how long it took, or None; two trials that differ only in it are equal.
     """
 
     number: int
@@ -132,7 +142,16 @@ class Sampler(Protocol):
     """
 
     def propose(self, space: Space, history: History, rng: np.random.Generator) -> Proposal | None:
-        """The next proposal."""
+        """The next proposal.
+
+        Args:
+            space: what may vary.
+            history: the trials so far.
+            rng: made from (study seed, trial number); the only source of chance.
+
+        Returns:
+            A proposal, or None.
+        """
         ...
 
 
@@ -295,9 +314,12 @@ class Study:
         return trial
 
     def ask(self) -> Trial | None:
-        """The next trial to run; None when nothing can be proposed until a running trial is told, or ever again.
+        """The next trial to run, recorded as running.
 
         For several workers: ask for each, tell in the order in which they finish.
+
+        Returns:
+            The trial; None when nothing can be proposed until a running trial is told, or ever again.
         """
         proposal = self._proposal()
         return None if proposal is None else self._ask(proposal)
@@ -317,6 +339,15 @@ class Study:
 
         Raises:
             ValueError: an unknown trial, one that was already told, or neither a value nor an error.
+
+        Args:
+            trial: what `ask` returned, or its number.
+            value: the result, a number.
+            error: why there is none, in words.
+            seconds: how long the trial took, for the record.
+
+        Returns:
+            The trial with its result.
         """
         number = trial.number if isinstance(trial, Trial) else trial
         require(0 <= number < len(self._trials), "Study.tell", "trial", "one that was asked", number)

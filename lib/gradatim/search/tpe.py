@@ -52,13 +52,17 @@ class ParzenEstimator:
     normal of mean 1/2 and standard deviation 1. For an integer the kernel is the probability of the integer's
     interval. A choice among K has the probability (1[same] + w/K) / (1 + w), with w = 1/(n+1), and the prior 1/K.
 
+    The width of a numeric kernel is that of `bandwidths` for one dimension; for D > 1 it is 0.2 *
+    n**(-1/(D+4)) (Scott's rate), at least 1 / min(100, n + 2).
+
     Args:
         space: what the names mean.
         names: the dimensions, at least one.
         observed: configurations that have all of them; may be empty.
 
-    The width of a numeric kernel is that of `bandwidths` for one dimension; for D > 1 it is 0.2 *
-    n**(-1/(D+4)) (Scott's rate), at least 1 / min(100, n + 2).
+    Raises:
+        TypeError: `observed` is no sequence.
+        ValueError: names that the space does not have; a configuration without one of them.
     """
 
     @checked
@@ -99,7 +103,14 @@ class ParzenEstimator:
         return np.vstack([kernels, np.full((1, k), 1 / k)])
 
     def log_density(self, configurations: Sequence[Params]) -> np.ndarray:
-        """log p(x) of each configuration, shape (M); integers and choices by their probability."""
+        """log p(x) of each configuration; integers and choices by their probability.
+
+        Args:
+            configurations: M of them, with all the names.
+
+        Returns:
+            Shape (M), in nats.
+        """
         total = np.zeros((len(configurations), self.n + 1))
         for name in self.names:
             dimension, values = self.space[name], [p[name] for p in configurations]
@@ -122,7 +133,15 @@ class ParzenEstimator:
         return top[:, 0] + np.log(np.exp(total - top).mean(axis=1))
 
     def sample(self, rng: np.random.Generator, n: int) -> list[Params]:
-        """n configurations of these dimensions: choose a kernel, then draw from it."""
+        """Draw configurations of these dimensions: choose a kernel, then draw from it.
+
+        Args:
+            rng: where the numbers come from.
+            n: how many.
+
+        Returns:
+            n configurations with the names alone.
+        """
         kernels = rng.integers(0, self.n + 1, n)
         columns: dict[str, list[Value]] = {}
         for name in self.names:
