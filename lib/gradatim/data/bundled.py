@@ -12,9 +12,18 @@ NAMES = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Features `x`, shape (N, D), and targets `y`, shape (N,), with their names.
+    """Features and targets of one table, with their names.
 
-    `y` is int64 for classes and of the features' dtype for numbers; `class_names` is empty for numbers.
+    Args:
+        name: the table's.
+        x: features, shape (N, D).
+        y: targets, shape (N,); int64 for classes and of the features' dtype for numbers.
+        feature_names: D words.
+        class_names: one word per class; empty for numbers.
+
+    Raises:
+        TypeError: x or y is no tensor.
+        ValueError: another shape.
     """
 
     name: str
@@ -49,8 +58,13 @@ def load(name: str, *, dtype: torch.dtype = torch.float32, device: torch.device 
         dtype: floating dtype of the features, and of the targets where they are numbers.
         device: where the tensors live.
 
+    Returns:
+        A `Dataset`.
+
     Raises:
-        ValueError: an unknown name. TypeError: a dtype that is not floating-point.
+        ValueError: an unknown name.
+        TypeError: a dtype that is not floating-point.
+        ImportError: scikit-learn is not installed.
 
     >>> digits = load("digits")
     >>> digits.x.shape, digits.y.dtype, len(digits.class_names)

@@ -40,6 +40,9 @@ def class_weights(labels: Tensor, num_classes: int | None = None) -> Tensor:
     Returns:
         Shape (K), float32, on the labels' device.
 
+    Raises:
+        ValueError: labels of another shape or dtype, negative ones, a class without a row.
+
     >>> class_weights(torch.tensor([0, 0, 0, 1]))               # 4 / (2 * 3) and 4 / (2 * 1)
     tensor([0.6667, 2.0000])
     """
@@ -59,6 +62,9 @@ def over_sample(labels: Tensor, *, seed: int) -> Tensor:
 
     Returns:
         Shape (K * max N_c), int64, shuffled, on the labels' device.
+
+    Raises:
+        ValueError: labels of another shape or dtype, negative ones, a class below the largest without a row.
     """
     counts = _counts("over_sample", labels, None)
     return _resample(labels, int(counts.max()), seed)
@@ -73,6 +79,9 @@ def under_sample(labels: Tensor, *, seed: int) -> Tensor:
 
     Returns:
         Shape (K * min N_c), int64, shuffled, on the labels' device.
+
+    Raises:
+        ValueError: labels of another shape or dtype, negative ones, a class below the largest without a row.
     """
     counts = _counts("under_sample", labels, None)
     return _resample(labels, int(counts.min()), seed)
@@ -103,6 +112,9 @@ class WeightedSampler:
         draws: rows in an epoch; None means N.
         seed: epoch e draws from a generator made from (seed, e).
 
+    Raises:
+        ValueError: weights of another shape or dtype, negative, infinite or all 0; draws < 1; seed < 0.
+
     >>> labels = torch.tensor([0, 0, 0, 1])
     >>> sampler = WeightedSampler(class_weights(labels)[labels], draws=6, seed=0)
     >>> len(list(sampler)), len(sampler)
@@ -130,7 +142,14 @@ class WeightedSampler:
         return self.draws
 
     def rows(self, epoch: int) -> Tensor:
-        """The rows of an epoch, shape (draws), int64: a pure function of the epoch."""
+        """The rows of an epoch: a pure function of the epoch.
+
+        Args:
+            epoch: >= 0.
+
+        Returns:
+            Row numbers, shape (draws), int64.
+        """
         # A torch CPU generator keeps 32 bits of its seed: seed and epoch must be mixed, not placed side by side.
         mixed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
         generator = torch.Generator().manual_seed(mixed)

@@ -17,11 +17,16 @@ def mark_missing(x: Tensor, codes: Sequence[float], *, columns: Sequence[int] | 
     A blood pressure of 0 or an age of -999 is not a number: unmarked, it moves every mean.
 
     Args:
-        x: shape (N, D), floating. codes: the values that mean "missing".
+        x: shape (N, D), floating.
+        codes: the values that mean "missing".
         columns: where they do; None means everywhere.
 
+    Returns:
+        A new tensor of x's shape and dtype.
+
     Raises:
-        TypeError: x is not floating-point. ValueError: another shape, no code, or a column that x does not have.
+        TypeError: x is not floating-point.
+        ValueError: another shape, no code, or a column that x does not have.
 
     >>> mark_missing(torch.tensor([[0.0, -999.0], [5.0, 0.0]]), [-999.0, 0.0], columns=[1])
     tensor([[0., nan],
@@ -42,7 +47,17 @@ def mark_missing(x: Tensor, codes: Sequence[float], *, columns: Sequence[int] | 
 
 @checked
 def missing_share(x: Tensor) -> Tensor:
-    """The share of NaN in every column: shape (D), in [0, 1], float32.
+    """The share of NaN in every column.
+
+    Args:
+        x: shape (N, D), N >= 1, floating.
+
+    Returns:
+        Shape (D), in [0, 1], float32.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: another shape.
 
     >>> missing_share(torch.tensor([[1.0, float("nan")], [2.0, 3.0]]))
     tensor([0.0000, 0.5000])

@@ -29,7 +29,11 @@ def split(
         seed: the same seed gives the same parts, on every device.
         stratify: keep each class's share in every part; None means: yes for classes, no for numbers.
 
+    Returns:
+        One `Dataset` per fraction.
+
     Raises:
+        TypeError: fractions that are no numbers.
         ValueError: shares that are not positive or do not sum to 1, classes asked of numbers, an empty part.
 
     >>> from gradatim.data import load
@@ -63,7 +67,11 @@ class Standardizer:
     rows once and then only applied. A feature that is constant in training is only centred.
 
     Args:
-        x: training features, shape (N, D), N >= 1.
+        x: training features, shape (N, D), N >= 1, floating-point.
+
+    Raises:
+        TypeError: x is not floating-point.
+        ValueError: another shape; on the call, another width.
 
     >>> standardize = Standardizer(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
     >>> standardize(torch.tensor([[3.0, 6.0]]))             # (3 - 1) / 1 and 6 - 5

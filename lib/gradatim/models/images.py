@@ -18,8 +18,13 @@ class SmallCNN(nn.Module):
     Parameters: (9 C + 1) w + (9 w + 1) 2w + (2 w (S // 4)**2 + 1) K.
 
     Args:
-        in_channels: C. num_classes: K. size: S, height and width, >= 4; 28 for MNIST, 8 for scikit-learn's digits.
-        width: w, channels of the first convolution.
+        in_channels: C >= 1.
+        num_classes: K >= 1.
+        size: S, height and width, >= 4; 28 for MNIST, 8 for scikit-learn's digits.
+        width: w, channels of the first convolution, >= 1.
+
+    Raises:
+        ValueError: a number below that; on the call, x of another shape.
     """
 
     @checked
@@ -51,11 +56,17 @@ class ResNet(nn.Module):
     Every stage but the first halves height and width in its first block. With widths (16, 32, 64) and n blocks
     a stage it has 6 n + 2 layers with weights on the longest way: n = 3 is the ResNet-20 of the paper, section 4.2.
 
-    Args:
-        in_channels: C. num_classes: K. widths: channels of each stage, at least one.
-        blocks: blocks a stage, >= 1. norm: channels -> module; None means batch norm.
-
     Shapes: x (N, C, H, W) -> logits (N, K), for any H and W.
+
+    Args:
+        in_channels: C >= 1.
+        num_classes: K >= 1.
+        widths: channels of each stage, at least one.
+        blocks: blocks a stage, >= 1.
+        norm: channels -> module; None means batch norm.
+
+    Raises:
+        ValueError: a number below that; on the call, x of another shape.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385v1, section 4.2. Differs
     from the paper: where the width changes the shortcut is a 1x1 convolution (its option B), there zero padding

@@ -29,7 +29,16 @@ GAINS = {"relu": 2**0.5, "leaky_relu": (2 / 1.0001) ** 0.5, "gelu": 2**0.5, "sil
 
 @checked
 def make_activation(activation: Activation) -> nn.Module:
-    """A fresh activation module, from its name or from what makes one.
+    """A fresh activation module.
+
+    Args:
+        activation: a name of `ACTIVATIONS`, or what makes a module.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: an unknown name.
 
     >>> make_activation("tanh")
     Tanh()
@@ -70,8 +79,18 @@ def make_linear(
     Everywhere but in the first, b = 0. A callable is given W to fill.
 
     Args:
-        fan_in, fan_out: widths >= 1. init: as above. gain: of the activation that follows. bias: False for none.
+        fan_in: width of the input, >= 1.
+        fan_out: width of the output, >= 1.
+        init: as above.
+        gain: of the activation that follows, >= 0.
+        bias: False for none.
         generator: where the numbers come from; None is torch's global generator.
+
+    Returns:
+        The layer.
+
+    Raises:
+        ValueError: a width below 1, an unknown name, a negative number.
 
     Source: Glorot and Bengio, AISTATS 2010, for "xavier"; He et al., arXiv:1502.01852v1, eq. 10, for
     "kaiming"; Saxe et al., arXiv:1312.6120v3, for "orthogonal".
@@ -122,6 +141,13 @@ def fill_weight(weight: Tensor, init: Init, gain: float, generator: Generator | 
 @checked
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
     """How many numbers a model has, a shared parameter counted once; buffers are not parameters.
+
+    Args:
+        model: a module.
+        trainable: count only those with requires_grad.
+
+    Returns:
+        Their number.
 
     >>> count_parameters(nn.Linear(784, 10))                    # 784 * 10 + 10
     7850

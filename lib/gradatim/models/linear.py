@@ -10,10 +10,14 @@ from .initial import make_linear, require_features, require_widths
 class LinearRegression(nn.Module):
     """One number per row, y = x w + b, or several, y = x W' + b.
 
-    Args:
-        in_features: D. out_features: K, or None for one number per row without a last dimension.
-
     Shapes: x (N, D) -> (N) for out_features=None, else (N, K). Fit it with mean squared error.
+
+    Args:
+        in_features: D >= 1.
+        out_features: K >= 1, or None for one number per row without a last dimension.
+
+    Raises:
+        ValueError: a width below 1; on the call, x of another width.
 
     >>> LinearRegression(3)(torch.ones(2, 3))
     tensor([0., 0.], grad_fn=<SqueezeBackward1>)
@@ -37,16 +41,21 @@ class LinearRegression(nn.Module):
     def solve(self, x: Tensor, y: Tensor, *, l2: float = 0.0) -> "LinearRegression":
         """Set the weights that minimise mean((x w + b - y)**2) + l2 * |w|**2, the bias unpenalised.
 
-        What gradient descent should come to: with x and y centred, w = argmin of a least-squares problem that
-            has the rows
-        sqrt(N * l2) * I appended. Computed in float64 by QR, or by SVD where l2 = 0 and columns depend on each
-        other (the smallest w then).
+        What gradient descent should come to: with x and y centred, w is the solution of a least-squares problem
+        that has the rows sqrt(N * l2) * I appended. Computed in float64 by QR, or by SVD where l2 = 0 and columns
+        depend on each other (the smallest w then).
 
         Args:
-            x: shape (N, D), floating, N >= 1. y: shape (N), or (N, K). l2: >= 0.
+            x: shape (N, D), floating, N >= 1.
+            y: shape (N), or (N, K), floating.
+            l2: >= 0.
 
         Returns:
             The model itself.
+
+        Raises:
+            TypeError: x or y is not floating-point.
+            ValueError: another shape; l2 < 0.
         """
         where = "LinearRegression.solve"
         require_floating(where, x=x, y=y)
@@ -69,9 +78,13 @@ class LinearRegression(nn.Module):
 class LogisticRegression(nn.Module):
     """One logit per row, z = x w + b; the probability of class 1 is sigmoid(z).
 
-    Args: in_features, D.
-
     Shapes: x (N, D) -> logits (N). Fit it with binary cross-entropy *with logits*.
+
+    Args:
+        in_features: D >= 1.
+
+    Raises:
+        ValueError: a width below 1; on the call, x of another width.
     """
 
     @checked
@@ -88,9 +101,14 @@ class LogisticRegression(nn.Module):
 class SoftmaxRegression(nn.Module):
     """K logits per row, z = x W' + b; the probabilities are softmax(z).
 
-    Args: in_features, D; num_classes, K >= 2.
-
     Shapes: x (N, D) -> logits (N, K). Fit it with cross-entropy, which takes logits.
+
+    Args:
+        in_features: D >= 1.
+        num_classes: K >= 2.
+
+    Raises:
+        ValueError: a number below that; on the call, x of another width.
     """
 
     @checked

@@ -19,7 +19,18 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 @checked
 def make_norm(norm: Norm, width: int) -> nn.Module | None:
-    """A fresh norm for vectors of a width, from its name or from what makes one; None for none."""
+    """A fresh norm for vectors.
+
+    Args:
+        norm: a name of `NORMS`, what makes a module from a width, or None for none.
+        width: number of features, >= 1.
+
+    Returns:
+        The module, or None.
+
+    Raises:
+        ValueError: an unknown name; width < 1.
+    """
     require_widths("make_norm", width=width)
     if norm is None or callable(norm):
         return norm(width) if norm else None
@@ -44,6 +55,10 @@ class MLP(nn.Sequential):
         generator: where the initial weights come from; None is torch's global generator.
 
     Shapes: x (N, sizes[0]) -> (N, sizes[-1]).
+
+    Raises:
+        TypeError: `sizes` holds something else than integers; on the call, x is not floating-point.
+        ValueError: a setting out of range; on the call, x of another width.
 
     >>> MLP([784, 128, 10])
     MLP(
@@ -97,11 +112,20 @@ class ResidualMLP(nn.Module):
 
     The factor 1/sqrt(depth) keeps the variance of h bounded however deep the stack is.
 
-    Args:
-        in_features, width, out_features: the widths. depth: number of blocks, >= 0.
-        activation, norm, init, generator: as for `MLP`.
-
     Shapes: x (N, in_features) -> (N, out_features).
+
+    Args:
+        in_features: width of the input, >= 1.
+        width: of the stack, >= 1.
+        depth: number of blocks, >= 0.
+        out_features: width of the output, >= 1.
+        activation: as for `MLP`.
+        norm: as for `MLP`.
+        init: as for `MLP`.
+        generator: as for `MLP`.
+
+    Raises:
+        ValueError: a setting out of range; on the call, x of another width.
 
     Source: pre-norm blocks as in He et al., "Identity Mappings in Deep Residual Networks", arXiv:1603.05027v3.
     """

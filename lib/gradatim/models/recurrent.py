@@ -20,14 +20,19 @@ class RNN(nn.Module):
 
     Parameters of the recurrent part have torch.nn.RNN's names, so its state loads here.
 
+    Shapes: x (N, T, D), T >= 1 -> logits (N, K).
+
     Args:
-        in_features: D, of one element of the sequence. hidden: H. out_features: K.
+        in_features: D, of one element of the sequence, >= 1.
+        hidden: H >= 1.
+        out_features: K >= 1.
         nonlinearity: "tanh" or "relu".
         recurrent_init: "torch" (uniform in +-1/sqrt(H)), "orthogonal", or another name or number of `make_linear`.
         gain: multiplies a "kaiming", "xavier" or "orthogonal" W_hh: above 1 gradients explode, below 1 they vanish.
         generator: where the initial weights come from; None is torch's global generator.
 
-    Shapes: x (N, T, D), T >= 1 -> logits (N, K).
+    Raises:
+        ValueError: a setting out of range; on the call, x of another shape.
 
     Source: Elman (1990), doi:10.1207/s15516709cog1402_1; Pascanu et al., "On the difficulty of training recurrent
     neural networks", arXiv:1211.5063v2, for the gradients.
