@@ -50,11 +50,25 @@ def line_chart(
     """Lines over a common x, at most five of them.
 
     Args:
-        x: shape (N,); series: label -> shape (N,) (NaN leaves a gap).
+        x: shape (N,), finite.
+        series: label -> shape (N,) (NaN leaves a gap).
+        name: unique on the page, lower-case words joined by "-".
+        caption: one sentence under the figure.
+        x_label: the quantity and its unit.
+        y_label: the quantity and its unit.
         bands: label -> (low, high), each of shape (N,): a shaded spread around that series.
-        log_x, log_y: logarithmic axes. y_limits: cut the y axis there (the table keeps every value).
+        log_x: logarithmic x axis.
+        log_y: logarithmic y axis.
+        y_limits: cut the y axis there (the table keeps every value).
         diagonal: label of the line y = x, for reliability diagrams.
-        markers: mark every point. height: inches.
+        markers: mark every point.
+        height: inches, in (0, 30].
+
+    Returns:
+        The piece of the page.
+
+    Raises:
+        ValueError: no line or more than five; not N numbers; a setting out of range.
     """
     import matplotlib
 
@@ -122,8 +136,17 @@ def dot_chart(
 
     Args:
         groups: label -> one value per repetition (seed), the same seeds in the same order in every group.
-        x_label: the quantity and its unit. log_x: logarithmic axis.
+        name: unique on the page, lower-case words joined by "-".
+        caption: one sentence under the figure.
+        x_label: the quantity and its unit.
+        log_x: logarithmic axis.
         styles: colour and marker repeat after so many rows: 3 where the same three stand under two conditions.
+
+    Returns:
+        The piece of the page.
+
+    Raises:
+        ValueError: no group, or something else than numbers in one; a setting out of range.
     """
     import matplotlib
 

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Html:
-    """A piece of a page; a notebook shows `html`, a terminal shows `text`."""
+    """A piece of a page.
+
+    Args:
+        html: what a notebook shows.
+        text: what a terminal shows.
+    """
 
     html: str
     text: str
@@ -47,11 +52,16 @@ def figure(
         name: unique on the page, lower-case words joined by "-"; `#fig-<name>` links to the figure.
         alt: what the figure shows, in words and numbers taken from its data.
         caption: one sentence under the figure.
-        header, rows: the data again, as a table behind a disclosure.
-        controls, script: HTML of a moving figure's slider, and the plain JavaScript that moves it.
+        header: headings of the data's table, which stands behind a disclosure.
+        rows: its rows.
+        controls: HTML of a moving figure's slider.
+        script: the plain JavaScript that moves it.
+
+    Returns:
+        The piece of the page.
 
     Raises:
-        ValueError: an empty alt text, or a name that cannot be an id.
+        ValueError: an alt text of fewer than five words, or a name that cannot be an id.
     """
     require(re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None, "figure", "name", "words joined by '-'", name)
     require(len(alt.split()) >= 5, "figure", "alt", "a description of at least five words", alt)
@@ -77,6 +87,13 @@ def table(columns: Mapping[str, Sequence[object]], *, caption: str) -> Html:
     Args:
         columns: heading -> cells; the first column heads the rows. Columns have equal lengths.
         caption: what the table shows.
+
+    Returns:
+        The piece of the page.
+
+    Raises:
+        TypeError: a column is no sequence.
+        ValueError: columns of different lengths, or none.
     """
     sized = all(isinstance(cells, Sized) and not isinstance(cells, str) for cells in columns.values())
     require_type(sized, "table", "columns", "sequences of cells", dict(columns))

@@ -40,11 +40,23 @@ def moving_chart(
     """Lines over a common x that follow a slider.
 
     Args:
-        x: shape (N,).
-        frames: slider position -> {label -> shape (N,)}; every frame has the same labels.
-        slider_label: what the slider sets. say: position -> one sentence to show beside it.
+        x: shape (N,), finite.
+        frames: slider position -> {label -> shape (N,)}; every frame has the same labels, at most five.
+        name: unique on the page, lower-case words joined by "-".
+        caption: one sentence under the figure.
+        slider_label: what the slider sets.
+        say: position -> one sentence to show beside it.
+        x_label: the quantity and its unit.
+        y_label: the quantity and its unit.
         y_limits: of the axis, the same in every frame.
         start: index of the frame that is shown first, and alone where there is no JavaScript.
+        height: inches, in (0, 30].
+
+    Returns:
+        The piece of the page.
+
+    Raises:
+        ValueError: no frame; frames that differ in labels; not N numbers; a setting out of range.
     """
     import matplotlib
 

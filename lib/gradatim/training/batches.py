@@ -21,10 +21,17 @@ class Batches:
     device they are on.
 
     Args:
-        x, y: tensors of equal length N >= 1. batch_size: rows in a batch; the last one has what is left.
-        seed: of the orders. shuffle: False keeps the rows as they are. drop_last: leave a smaller last batch out.
+        x: inputs, N >= 1 rows.
+        y: targets, as many.
+        batch_size: rows in a batch, >= 1; the last one has what is left.
+        seed: of the orders, >= 0.
+        shuffle: False keeps the rows as they are.
+        drop_last: leave a smaller last batch out.
         transform: called as transform(x_batch, generator), for augmentation; its generator is made from (seed,
             e, batch).
+
+    Raises:
+        ValueError: different lengths or devices; no row; a setting out of range; no batch with `drop_last`.
 
     >>> batches = Batches(torch.arange(5.0), torch.arange(5), 2, seed=0)
     >>> [len(x) for x, y in batches], len(batches)

@@ -212,7 +212,11 @@ class EMA(Callback):
 class StopOnNaN(Callback):
     """Raise as soon as the loss is not finite: what comes after is lost time.
 
-    Args: every, how many steps lie between two looks; each look waits for the device.
+    Args:
+        every: steps from one look to the next, >= 1; each look waits for the device.
+
+    Raises:
+        ValueError: every < 1; in training, a loss that is not finite.
     """
 
     @checked

@@ -62,8 +62,16 @@ def save_atomically(state: dict[str, Any], path: str | os.PathLike[str]) -> None
 def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The state in a checkpoint. Nothing in the file is executed: it is loaded with weights_only=True.
 
+    Args:
+        path: the file.
+        device: where the tensors are put.
+
+    Returns:
+        What was saved.
+
     Raises:
-        FileNotFoundError: no file. ValueError: a file that is not a checkpoint, or damaged.
+        FileNotFoundError: no file.
+        ValueError: a file that is not a checkpoint, or damaged.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"load_checkpoint: path must be a file, got {str(path)!r}")
@@ -80,10 +88,20 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str 
 
 @checked
 def resume(trainer: Trainer, folder: str | os.PathLike[str]) -> bool:
-    """Put a trainer where its last checkpoint was taken; call it before `fit`. Returns False if there is none.
+    """Put a trainer where its last checkpoint was taken; call it before `fit`.
 
     What follows is bit for bit what an uninterrupted run does, on the same machine with the same data: model,
     optimizer, schedule, loss scale, random generators, place in the epoch, and every callback are restored.
+
+    Args:
+        trainer: made as for the first run.
+        folder: that of its `Checkpoint`.
+
+    Returns:
+        False if there is no checkpoint.
+
+    Raises:
+        ValueError: a damaged file, or one of another trainer.
     """
     path = Path(folder) / LAST
     if not path.is_file():
@@ -99,6 +117,9 @@ class Checkpoint(Callback):
         folder: made when it is not there.
         every: also after this many steps, >= 1, or None.
         keep: also keep each epoch's state, as `epoch-0001.pt` and so on.
+
+    Raises:
+        ValueError: every < 1.
     """
 
     order = 100  # after every other callback has taken note of the step

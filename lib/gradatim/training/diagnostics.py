@@ -21,7 +21,13 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Check:
-    """A finding that is true or false, for `assert check, check.text`."""
+    """A finding that is true or false, for `assert check, check.text`.
+
+    Args:
+        ok: the finding.
+        text: one sentence.
+        value: the number that was judged.
+    """
 
     ok: bool
     text: str
@@ -44,8 +50,18 @@ def initial_loss(
     for logits). Less: the answer leaks into the input.
 
     Args:
-        model, loss: as in training; the loss a mean over rows, in nats. x, y: a batch, N >= 1.
-        num_classes: K >= 2. tolerance: how far from log K is still well, relative to log K.
+        model: as in training; its mode, buffers and the random state are restored.
+        loss: as in training; a mean over rows, in nats.
+        x: inputs, N >= 1.
+        y: targets.
+        num_classes: K >= 2.
+        tolerance: how far from log K is still well, relative to log K.
+
+    Returns:
+        A `Check`; its value is the loss.
+
+    Raises:
+        ValueError: num_classes < 2; an empty batch.
 
     >>> model = nn.Linear(3, 10)
     >>> for p in model.parameters():
@@ -83,9 +99,19 @@ def overfit_one_batch(
     The model itself is left as it was: a copy is trained, in training mode with dropout switched off.
 
     Args:
-        model, loss: as in training. x, y: a batch.
-        steps: at most. target: the loss that counts as learnt by heart, in the loss's unit.
+        model: as in training.
+        loss: as in training.
+        x: inputs.
+        y: targets.
+        steps: at most, >= 1.
+        target: the loss that counts as learnt by heart, in the loss's unit.
         optimizer: makes one from parameters; None means Adam with learning rate 1e-2.
+
+    Returns:
+        A `Check`; its value is the last loss.
+
+    Raises:
+        ValueError: steps < 1.
     """
     require(steps >= 1, "overfit_one_batch", "steps", ">= 1", steps)
     with _undisturbed(model):
@@ -131,8 +157,14 @@ class _undisturbed:
 def update_ratio(before: Mapping[str, Tensor], model: nn.Module) -> dict[str, float]:
     """How large a step was beside the weights: |after - before| / |before|, for each parameter, in 2-norms.
 
-    About 1e-3 is usual; 1e-1 rewrites the weights, 1e-6 leaves them where they are. NaN or infinite where a
-    parameter was 0.
+    About 1e-3 is usual; 1e-1 rewrites the weights, 1e-6 leaves them where they are.
+
+    Args:
+        before: name -> a copy from before the step.
+        model: after it.
+
+    Returns:
+        Name -> ratio, for the names of `before`; NaN or infinite where a parameter was 0. Waits for the device.
     """
     after = {name: p.detach() for name, p in model.named_parameters()}
     return {name: float((after[name] - w).norm() / w.norm()) for name, w in before.items()}
@@ -141,7 +173,11 @@ def update_ratio(before: Mapping[str, Tensor], model: nn.Module) -> dict[str, fl
 class UpdateRatio(Callback):
     """Record `update_ratio` every so many steps: `.steps` and `.ratios` (name -> one number for each recorded step).
 
-    Args: every, steps between two records, >= 1; a recorded step copies the weights once.
+    Args:
+        every: steps between two records, >= 1; a recorded step copies the weights once.
+
+    Raises:
+        ValueError: every < 1.
     """
 
     @checked
@@ -177,10 +213,12 @@ class UpdateRatio(Callback):
 @torch.no_grad()
 @checked
 def dead_units(model: nn.Module, x: Tensor) -> dict[str, float]:
-    """The share of units of every ReLU that are 0 for all rows of x: they give no gradient, and none reaches
-    what lies before.
+    """The share of units of every ReLU that are 0 for all rows of x: they give no gradient, and none reaches what lies
+    before.
 
-    Args: model; x, a batch of inputs, as many rows as may be (a unit that is 0 for 10 rows need not be dead).
+    Args:
+        model: its nn.ReLU modules are looked at; its mode, buffers and the random state are restored.
+        x: a batch of inputs, as many rows as may be (a unit that is 0 for 10 rows need not be dead).
 
     Returns:
         Name of each nn.ReLU module -> share in [0, 1]. A unit is a feature, or a channel of an image.

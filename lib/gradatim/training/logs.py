@@ -30,8 +30,12 @@ class JSONLLog(Callback):
     file ends up as an uninterrupted run's. A file that lies there when a run starts anew is renamed to `NAME.old`.
 
     Args:
-        path: the file; its folder is made. every: steps between two lines, >= 1; each reads the loss from the device.
+        path: the file; its folder is made.
+        every: steps between two lines, >= 1; each reads the loss from the device.
         clock: write "seconds" since the start; False makes equal runs' files equal.
+
+    Raises:
+        ValueError: every < 1; at a resume, a file that is shorter than the checkpoint remembers.
     """
 
     @checked
@@ -96,9 +100,11 @@ class TensorBoardLog(Callback):
     """Write losses, learning rate, gradient norm and validation results for TensorBoard (an optional dependency).
 
     Args:
-        folder: where the event files go. every: steps between two points, >= 1.
+        folder: where the event files go.
+        every: steps between two points, >= 1.
 
     Raises:
+        ValueError: every < 1.
         ImportError: TensorBoard is not installed (when training starts).
     """
 

@@ -30,7 +30,14 @@ __all__ = [
 
 
 def join(backend: str = "gloo") -> tuple[int, int]:
-    """Join the group of processes that torchrun started: (own rank, number of processes); (0, 1) without torchrun."""
+    """Join the group of processes that torchrun started.
+
+    Args:
+        backend: torch.distributed's, "gloo" for CPUs.
+
+    Returns:
+        (own rank, number of processes); (0, 1) without torchrun.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group(backend)
     return place()
@@ -53,7 +60,14 @@ def place() -> tuple[int, int]:
 
 
 def shard(rows: Tensor) -> Tensor:
-    """This process's rows: every world-th, from its rank. May be empty."""
+    """This process's rows: every world-th, from its rank.
+
+    Args:
+        rows: shape (N, *).
+
+    Returns:
+        A view of some of them; may be empty. All of them outside a group.
+    """
     rank, world = place()
     return rows[rank::world] if world > 1 else rows
 
@@ -66,9 +80,17 @@ def broadcast_model(model: nn.Module) -> None:
 
 
 def add_up(model: nn.Module, loss: Tensor) -> Tensor:
-    """Add the gradients and the loss over the processes, in one message; returns the loss.
+    """Add the gradients and the loss over the processes, in one message.
 
     A parameter that has no gradient in one process counts as 0 there; one that has none in any process keeps none.
+    Sums are taken in at least float32.
+
+    Args:
+        model: its gradients are replaced by the sums.
+        loss: this process's share, shape ().
+
+    Returns:
+        The sum of the losses.
     """
     if not is_joined():
         return loss

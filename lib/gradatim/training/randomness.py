@@ -23,6 +23,9 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         seed: 0 <= seed < 2**32.
         deterministic: also make torch refuse operations whose result depends on timing (on a GPU, slower).
 
+    Raises:
+        ValueError: seed out of range.
+
     >>> seed_everything(3); first = torch.rand(2)
     >>> seed_everything(3); torch.equal(first, torch.rand(2))
     True
@@ -43,6 +46,12 @@ def mixed_seed(*numbers: int) -> int:
     """One 32-bit seed from several numbers: (seed, epoch) and (seed, epoch + 1) give unrelated streams.
 
     A torch CPU generator keeps 32 bits of its seed, so `seed + 2**32 * epoch` would give every epoch the same stream.
+
+    Args:
+        numbers: integers >= 0.
+
+    Returns:
+        A seed in 0 .. 2**32 - 1.
     """
     return int(np.random.SeedSequence(list(numbers)).generate_state(1)[0])
 
@@ -72,7 +81,14 @@ def rng_state() -> dict[str, Any]:
 
 @checked
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put every global generator back to where `rng_state` found it."""
+    """Put every global generator back to where `rng_state` found it.
+
+    Args:
+        state: what `rng_state` returned. CUDA's part is left out on a machine with another number of devices.
+
+    Raises:
+        TypeError: something else.
+    """
     complete = isinstance(state, dict) and {"python", "numpy", "torch", "cuda"} <= set(state)
     require_type(complete, "set_rng_state", "state", "what rng_state() returned", shown(state))
     version, internal, gauss_next = state["python"]

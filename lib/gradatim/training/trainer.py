@@ -45,6 +45,10 @@ class Trainer:
     (of the last step; tensors, so nothing waits for a GPU), `results` (of the last validation); set `stop` to
     end the training.
 
+    Raises:
+        TypeError: callbacks or a scheduler that are none.
+        ValueError: a setting out of range.
+
     >>> from gradatim.training import Batches
     >>> model = nn.Linear(1, 1)
     >>> trainer = Trainer(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.functional.mse_loss)
@@ -92,7 +96,17 @@ class Trainer:
 
     @checked
     def fit(self, batches: Iterable[Batch], *, epochs: int, validate: Iterable[Batch] | None = None) -> None:
-        """Train until `epochs` epochs are done in all, those before a resume included, or until `stop` is set."""
+        """Train until `epochs` epochs are done in all, those before a resume included, or until `stop` is set.
+
+        Args:
+            batches: gone through once an epoch; gives pairs (x, y).
+            epochs: >= 0.
+            validate: batches for `evaluate`, after every epoch.
+
+        Raises:
+            TypeError: `batches` is not iterable.
+            ValueError: epochs < 0; no `validate` for a schedule that needs the validation loss.
+        """
         require_batches("Trainer.fit", batches)
         require(epochs >= 0, "Trainer.fit", "epochs", ">= 0", epochs)
         self.epochs = epochs
@@ -156,7 +170,18 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """The mean loss and metrics over all rows, in evaluation mode."""
+        """The mean loss and metrics over all rows, in evaluation mode.
+
+        Args:
+            batches: pairs (x, y).
+
+        Returns:
+            Name -> mean, "loss" and the metrics' names.
+
+        Raises:
+            TypeError: `batches` is not iterable.
+            ValueError: no row.
+        """
         require_batches("Trainer.evaluate", batches)
         was_training = self.model.training
         self.model.eval()
