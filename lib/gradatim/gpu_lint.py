@@ -64,9 +64,10 @@ COPYING = {"_to_copy", "copy_"}
 class Finding:
     """One thing that would go wrong on a GPU.
 
-    kind: "sync", "transfer", "cpu-tensor" (made on the CPU), "device" (two devices in one operation) or "error".
-    what: one sentence.
-    where: file, line and source of the innermost caller outside torch.
+    Args:
+        kind: "sync", "transfer", "cpu-tensor" (made on the CPU), "device" (two devices in one operation) or "error".
+        what: one sentence.
+        where: file, line and source of the innermost caller outside torch.
     """
 
     kind: str

@@ -13,7 +13,16 @@ LEFT = ' style="text-align:left"'  # in each cell: JupyterLab aligns those of a 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """How one case ended. `expected` and `got` are texts; `explanation` says what is likely to be wrong."""
+    """How one case ended, in texts.
+
+    Args:
+        call: what was called, or the name that was read.
+        passed: whether it is right.
+        expected: the right value.
+        got: the student's.
+        explanation: what is likely to be wrong.
+        section: where the book explains it.
+    """
 
     call: str
     passed: bool

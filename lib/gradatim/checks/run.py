@@ -52,7 +52,14 @@ def check(exercise: str, namespace: Mapping[str, Any] | None = None) -> CheckRes
 
 
 def run_checks(assignment: str, namespace: Mapping[str, Any]) -> dict[str, CheckResult]:
-    """Run the public cases of every exercise of an assignment; results by exercise id. Prints nothing.
+    """Run the public cases of every exercise of an assignment. Prints nothing.
+
+    Args:
+        assignment: its name, such as "losses".
+        namespace: where the definitions are, by name.
+
+    Returns:
+        Exercise id -> result.
 
     Raises:
         ValueError: if there is no such assignment; the message lists them.
