@@ -11,6 +11,13 @@ from ._ops import Ops
 def trust_ratio(theta_norm: Tensor, u_norm: Tensor) -> Tensor:
     """|theta| / |u|, and 1 where either is 0: a parameter that starts at zero must be able to leave.
 
+    Args:
+        theta_norm: |theta|, any shape.
+        u_norm: |u|, of the same shape.
+
+    Returns:
+        The ratio, of that shape.
+
     >>> trust_ratio(torch.tensor([6.0, 0.0]), torch.tensor([3.0, 3.0])).tolist()
     [2.0, 1.0]
     """

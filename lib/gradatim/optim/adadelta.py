@@ -30,6 +30,9 @@ def adadelta_direction(
     Returns:
         (u, v, d), of `g`'s shape; u is in parameter units, which is why lr is 1.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701v1, Algorithm 1.
     Differs from the paper: none; `lr` multiplies u afterwards and is 1 in the paper.
 

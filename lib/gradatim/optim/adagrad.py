@@ -30,6 +30,9 @@ def adagrad_direction(g: Tensor, s: Tensor, *, eps: float) -> tuple[Tensor, Tens
     Returns:
         (u, s), of `g`'s shape; u has no unit.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Duchi, Hazan and Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
     Optimization", JMLR 12 (2011) 2121-2159, the diagonal form of Figure 1.
     Differs from the paper: no projection; the paper adds its delta to sqrt(s) as here.

@@ -48,6 +48,9 @@ def adam_direction(
         (u, m, v), and v_max where it was given; all of `g`'s shape. u has no unit: |u| is 1 at the first step
         without eps, and about 1 later.
 
+    Raises:
+        ValueError: the shapes of g, m and v differ.
+
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980v9, Algorithm 1.
     AMSGrad: Reddi, Kale and Kumar, "On the Convergence of Adam and Beyond", arXiv:1904.09237v1, Algorithm 2.
     Differs from the paper: AMSGrad has no bias correction in the paper; torch and this function have.

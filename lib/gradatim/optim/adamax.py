@@ -33,6 +33,9 @@ def adamax_direction(
     Returns:
         (u, m, n), of `g`'s shape; u has no unit and, without eps, |u| <= 1 at the first step.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980v9, Algorithm 2.
     Differs from the paper: the paper has no eps. The paper's u_t is `n` here.
 

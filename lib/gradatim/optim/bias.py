@@ -23,6 +23,9 @@ def bias_correction(beta: Any, t: Any) -> Any:
         A number or a tensor () in (0, 1]. From a float32 tensor t it is accurate to float32's last digit, where
         1 - beta**t would lose four digits to cancellation at beta = 0.999 and t = 1.
 
+    Raises:
+        TypeError: `beta` or `t` is neither a number nor a tensor.
+
     Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980v9, section 3.
 
     >>> bias_correction(0.5, 3)                                  # 1 - 1 / 8

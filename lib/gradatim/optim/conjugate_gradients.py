@@ -87,9 +87,16 @@ def conjugate_gradient_direction(
     On a quadratic with exact line searches the three agree and the directions are conjugate.
 
     Args:
-        g, g_before: this and the last gradient, vectors.
-        d: last direction.
+        g: this gradient, a vector.
+        g_before: the last gradient, a vector of the same length.
+        d: last direction, a vector of the same length.
         beta: which b.
+
+    Returns:
+        The direction, of g's shape.
+
+    Raises:
+        ValueError: the shapes differ; another word for `beta`.
 
     Source: Nocedal and Wright, "Numerical Optimization", 2nd edition, Springer 2006, section 5.2: Fletcher and
     Reeves 1964, Polak and Ribiere 1969, Hestenes and Stiefel 1952.

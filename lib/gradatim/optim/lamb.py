@@ -44,6 +44,9 @@ def lamb_direction(
     Returns:
         (u, m, v). |u| = |theta|, so lr is the relative change per step.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes",
     arXiv:1904.00962v5, Algorithm 2, with phi(z) = z.
 

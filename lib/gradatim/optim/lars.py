@@ -16,6 +16,16 @@ def lars_local_lr(
 ) -> Tensor:
     """trust_coefficient * |theta| / (|g| + weight_decay * |theta| + eps), and 1 where a norm is 0.
 
+    Args:
+        theta_norm: |theta|, shape ().
+        g_norm: |g|, shape ().
+        trust_coefficient: > 0.
+        weight_decay: >= 0.
+        eps: >= 0.
+
+    Returns:
+        The factor of the learning rate, shape ().
+
     >>> options = dict(trust_coefficient=0.5, weight_decay=1.0, eps=0.0)
     >>> lars_local_lr(torch.tensor(4.0), torch.tensor(4.0), **options).item()      # 0.5 * 4 / 8
     0.25
@@ -54,6 +64,9 @@ def lars_velocity(
 
     Returns:
         b, in parameter units.
+
+    Raises:
+        ValueError: the shapes differ.
 
     Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", arXiv:1708.03888v3,
     Algorithm 1.

@@ -26,6 +26,9 @@ def lion_direction(g: Tensor, m: Tensor, *, beta1: float, beta2: float) -> tuple
     Returns:
         (u, m), of `g`'s shape; every entry of u is -1, 0 or 1.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Chen et al., "Symbolic Discovery of Optimization Algorithms", arXiv:2302.06675v4, Algorithm 2.
 
     >>> import torch

@@ -16,8 +16,15 @@ def lookahead_point(slow: Tensor, fast: Tensor, *, alpha: float) -> Tensor:
     """slow + alpha * (fast - slow), the point from which both go on.
 
     Args:
-        slow, fast: weights of one shape.
+        slow: weights, any shape.
+        fast: weights of the same shape.
         alpha: share of the way, in [0, 1].
+
+    Returns:
+        The point, of that shape.
+
+    Raises:
+        ValueError: the shapes differ.
 
     Source: Zhang, Lucas, Hinton and Ba, "Lookahead Optimizer: k steps forward, 1 step back", arXiv:1907.08610v2,
     Algorithm 1.

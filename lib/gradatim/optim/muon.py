@@ -43,6 +43,10 @@ def newton_schulz(
     Returns:
         Matrix (n, m) of `dtype`.
 
+    Raises:
+        TypeError: g is not floating-point.
+        ValueError: g is no matrix; `steps` or `coefficients` out of range.
+
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024,
     https://kellerjordan.github.io/posts/muon/.
 
@@ -112,6 +116,13 @@ def muon_lr_factor(shape: torch.Size | tuple[int, ...], adjust_lr_fn: str | None
         shape: (n, m).
         adjust_lr_fn: None or "original": sqrt(max(1, n / m)); "match_rms_adamw": 0.2 * sqrt(max(n, m)), which gives
             the step the root mean square of a typical AdamW step, so that AdamW's lr can be kept.
+
+    Returns:
+        The factor, > 0.
+
+    Raises:
+        TypeError: `shape` holds something else than integers.
+        ValueError: not two sizes >= 1; another word for `adjust_lr_fn`.
 
     Source: "match_rms_adamw": Liu et al., "Muon is Scalable for LLM Training", arXiv:2502.16982v1.
 

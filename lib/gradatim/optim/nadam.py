@@ -21,6 +21,9 @@ def nadam_momentum(t: Any, *, beta1: float, momentum_decay: float) -> Any:
         beta1: the limit, in [0, 1).
         momentum_decay: psi >= 0, how fast it rises.
 
+    Returns:
+        mu_t, of the type of t.
+
     >>> nadam_momentum(1, beta1=0.5, momentum_decay=0.0)
     0.25
     """
@@ -60,6 +63,9 @@ def nadam_direction(
 
     Returns:
         (u, m, v), of `g`'s shape; u has no unit.
+
+    Raises:
+        ValueError: the shapes of g, m and v differ.
 
     Source: Dozat, "Incorporating Nesterov Momentum into Adam", ICLR 2016 workshop track, Algorithm 2.
     Differs from the paper: m is averaged with the constant beta1, as in torch, not with mu_t.

@@ -64,6 +64,9 @@ def radam_direction(
     Returns:
         (u, m, v), of `g`'s shape. u is in gradient units at first and has no unit later.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Liu et al., arXiv:1908.03265v4, Algorithm 2.
     Differs from the paper: the switch is at 5, the paper's at 4 (its authors' code uses 5, as torch does); the
     paper has no eps.

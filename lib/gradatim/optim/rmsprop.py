@@ -32,6 +32,9 @@ def rmsprop_direction(
     Returns:
         (u, v), and g_mean where it was given; of `g`'s shape. u has no unit.
 
+    Raises:
+        ValueError: the shapes of g and v differ.
+
     Source: Tieleman and Hinton, "Lecture 6.5 - rmsprop", COURSERA: Neural Networks for Machine Learning, 2012.
     Centered: Graves, "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850v5, eq. 38-41.
     Differs from the paper: Graves adds eps inside the root, torch and this function outside. There is no bias

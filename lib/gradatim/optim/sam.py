@@ -28,6 +28,10 @@ def sam_perturbations(
     Returns:
         One tensor per gradient; together they have norm rho. Nothing is read from the device.
 
+    Raises:
+        TypeError: a gradient is no tensor.
+        ValueError: no gradient; not as many `thetas`.
+
     Source: Foret, Kleiner, Mobahi and Neyshabur, "Sharpness-Aware Minimization for Efficiently Improving
     Generalization", arXiv:2010.01412v3, eq. 2 with p = 2. Adaptive: Kwon, Kim, Park and Choi, "ASAM",
     arXiv:2102.11600v3, Algorithm 1.

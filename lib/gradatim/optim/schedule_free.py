@@ -36,6 +36,9 @@ def schedule_free_step(
     Returns:
         (y, z) of the next step.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Defazio et al., "The Road Less Scheduled", arXiv:2405.15682v4.
 
     >>> y, z = schedule_free_step(torch.tensor(0.0), torch.tensor(0.0), torch.tensor(-4.0), lr=1.0, beta=0.75, c=0.5)

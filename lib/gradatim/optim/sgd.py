@@ -49,6 +49,9 @@ def sgd_direction(
     Returns:
         (u, b), both of `g`'s shape and in gradient units.
 
+    Raises:
+        ValueError: the shapes differ.
+
     Source: Polyak, "Some methods of speeding up the convergence of iteration methods", USSR Computational
     Mathematics and Mathematical Physics 4(5), 1964. Nesterov's form: Sutskever, Martens, Dahl and Hinton, "On the
     importance of initialization and momentum in deep learning", ICML 2013, eq. 3-4.
