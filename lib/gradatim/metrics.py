@@ -345,7 +345,13 @@ def roc_auc(scores: Tensor, target: Tensor) -> Tensor:
 
 
 class RocCurve(NamedTuple):
-    """False and true positive rates from the highest threshold, infinite, to the lowest."""
+    """The curve of `roc_curve`, from the highest threshold, infinite, to the lowest.
+
+    Args:
+        false_positive_rate: share of the negatives that score at least the threshold, shape (K + 1,).
+        true_positive_rate: share of the positives that do, shape (K + 1,).
+        thresholds: the scores that occur, descending, after infinity, shape (K + 1,).
+    """
 
     false_positive_rate: Tensor
     true_positive_rate: Tensor
@@ -407,7 +413,13 @@ def average_precision(scores: Tensor, target: Tensor) -> Tensor:
 
 
 class Reliability(NamedTuple):
-    """Per bin of confidence: how many samples, their mean confidence, the share that is right (0 in empty bins)."""
+    """The points of a reliability diagram, see `reliability`.
+
+    Args:
+        samples: how many fall into each bin, shape (bins,).
+        confidence: their mean confidence, 0 in empty bins.
+        accuracy: the share that is right, 0 in empty bins.
+    """
 
     samples: Tensor
     confidence: Tensor

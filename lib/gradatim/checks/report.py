@@ -50,6 +50,7 @@ class CheckResult:
 
     @property
     def passed(self) -> bool:
+        """True if there are cases and all are right."""
         return not self.note and bool(self.cases) and all(c.passed for c in self.cases)
 
     def __bool__(self) -> bool:

@@ -20,7 +20,11 @@ _HERE = __file__.rsplit("run.py", 1)[0]
 
 
 def exercise_ids() -> list[str]:
-    """The ids that `check` knows, in the order of the notebooks."""
+    """The ids that `check` knows.
+
+    Returns:
+        Them, in the order of the notebooks.
+    """
     return [exercise for cases in ASSIGNMENTS.values() for exercise in cases]
 
 

@@ -129,7 +129,14 @@ def _decompressed(path: Path, size: int) -> bytes:
 def read_idx(content: bytes) -> torch.Tensor:
     """Unsigned bytes in the IDX format: two zero bytes, 0x08, the number of dimensions, their sizes, the values.
 
+    Args:
+        content: a whole file, unpacked.
+
+    Returns:
+        The values, uint8, in the shape that the header says.
+
     Raises:
+        TypeError: something else than bytes.
         ValueError: a header that is not IDX of bytes, or a length that does not fit it.
 
     >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))

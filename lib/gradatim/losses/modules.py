@@ -24,7 +24,7 @@ class _Loss(nn.Module):
 
 
 class MSELoss(_Loss):
-    """See `mse_loss`."""
+    """`mse_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -35,7 +35,7 @@ class MSELoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """See `l1_loss`."""
+    """`l1_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -46,14 +46,14 @@ class L1Loss(_Loss):
 
 
 class RMSELoss(nn.Module):
-    """See `rmse_loss`. It takes no reduction."""
+    """`rmse_loss` as a module: shapes, unit and errors as there. It takes no reduction."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return regression.rmse_loss(input, target)
 
 
 class HuberLoss(_Loss):
-    """See `huber_loss`."""
+    """`huber_loss` as a module: settings, shapes, unit and errors as there."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -68,7 +68,7 @@ class HuberLoss(_Loss):
 
 
 class SmoothL1Loss(_Loss):
-    """See `smooth_l1_loss`."""
+    """`smooth_l1_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, beta: float = 1.0, reduction: str = "mean") -> None:
@@ -80,7 +80,7 @@ class SmoothL1Loss(_Loss):
 
 
 class LogCoshLoss(_Loss):
-    """See `log_cosh_loss`."""
+    """`log_cosh_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -91,7 +91,7 @@ class LogCoshLoss(_Loss):
 
 
 class QuantileLoss(_Loss):
-    """See `quantile_loss`."""
+    """`quantile_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, tau: float = 0.5, *, reduction: str = "mean") -> None:
@@ -103,7 +103,7 @@ class QuantileLoss(_Loss):
 
 
 class NLLLoss(_Loss):
-    """See `nll_loss`."""
+    """`nll_loss` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
 
@@ -122,7 +122,7 @@ class NLLLoss(_Loss):
 
 
 class CrossEntropyLoss(_Loss):
-    """See `cross_entropy`."""
+    """`cross_entropy` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
 
@@ -152,7 +152,7 @@ class CrossEntropyLoss(_Loss):
 
 
 class GeneralizedCrossEntropyLoss(_Loss):
-    """See `generalized_cross_entropy`."""
+    """`generalized_cross_entropy` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, q: float = 0.7, reduction: str = "mean") -> None:
@@ -164,7 +164,7 @@ class GeneralizedCrossEntropyLoss(_Loss):
 
 
 class BCELoss(_Loss):
-    """See `binary_cross_entropy`."""
+    """`binary_cross_entropy` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
 
@@ -178,7 +178,7 @@ class BCELoss(_Loss):
 
 
 class BCEWithLogitsLoss(_Loss):
-    """See `binary_cross_entropy_with_logits`."""
+    """`binary_cross_entropy_with_logits` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
     pos_weight: Tensor | None
@@ -198,7 +198,7 @@ class BCEWithLogitsLoss(_Loss):
 
 
 class MultiLabelSoftMarginLoss(_Loss):
-    """See `multilabel_soft_margin_loss`."""
+    """`multilabel_soft_margin_loss` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
 
@@ -212,7 +212,7 @@ class MultiLabelSoftMarginLoss(_Loss):
 
 
 class FocalLoss(_Loss):
-    """See `focal_loss`."""
+    """`focal_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, gamma: float = 2.0, alpha: float | None = None, reduction: str = "mean") -> None:
@@ -225,7 +225,7 @@ class FocalLoss(_Loss):
 
 
 class MulticlassFocalLoss(_Loss):
-    """See `multiclass_focal_loss`."""
+    """`multiclass_focal_loss` as a module: settings, shapes, unit and errors as there."""
 
     alpha: Tensor | None
 
@@ -242,7 +242,7 @@ class MulticlassFocalLoss(_Loss):
 
 
 class DiceLoss(_Loss):
-    """See `dice_loss`."""
+    """`dice_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(
@@ -260,7 +260,7 @@ class DiceLoss(_Loss):
 
 
 class TverskyLoss(_Loss):
-    """See `tversky_loss`."""
+    """`tversky_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(
@@ -291,7 +291,7 @@ class TverskyLoss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """See `kl_div`."""
+    """`kl_div` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, log_target: bool = False, reduction: str = "mean") -> None:
@@ -303,7 +303,7 @@ class KLDivLoss(_Loss):
 
 
 class PoissonNLLLoss(_Loss):
-    """See `poisson_nll_loss`."""
+    """`poisson_nll_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(
@@ -321,7 +321,7 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """See `gaussian_nll_loss`."""
+    """`gaussian_nll_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -336,7 +336,7 @@ class GaussianNLLLoss(_Loss):
 
 
 class HingeLoss(_Loss):
-    """See `hinge_loss`."""
+    """`hinge_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
@@ -348,7 +348,7 @@ class HingeLoss(_Loss):
 
 
 class SquaredHingeLoss(_Loss):
-    """See `squared_hinge_loss`."""
+    """`squared_hinge_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
@@ -360,7 +360,7 @@ class SquaredHingeLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """See `soft_margin_loss`."""
+    """`soft_margin_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -371,7 +371,7 @@ class SoftMarginLoss(_Loss):
 
 
 class HingeEmbeddingLoss(_Loss):
-    """See `hinge_embedding_loss`."""
+    """`hinge_embedding_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, margin: float = 1.0, *, reduction: str = "mean") -> None:
@@ -383,7 +383,7 @@ class HingeEmbeddingLoss(_Loss):
 
 
 class MarginRankingLoss(_Loss):
-    """See `margin_ranking_loss`."""
+    """`margin_ranking_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
@@ -397,7 +397,7 @@ class MarginRankingLoss(_Loss):
 
 
 class MultiMarginLoss(_Loss):
-    """See `multi_margin_loss`."""
+    """`multi_margin_loss` as a module: settings, shapes, unit and errors as there."""
 
     weight: Tensor | None
 
@@ -417,7 +417,7 @@ class MultiMarginLoss(_Loss):
 
 
 class MultiLabelMarginLoss(_Loss):
-    """See `multilabel_margin_loss`."""
+    """`multilabel_margin_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, reduction: str = "mean") -> None:
@@ -428,7 +428,7 @@ class MultiLabelMarginLoss(_Loss):
 
 
 class CosineEmbeddingLoss(_Loss):
-    """See `cosine_embedding_loss`."""
+    """`cosine_embedding_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, margin: float = 0.0, *, reduction: str = "mean") -> None:
@@ -442,7 +442,7 @@ class CosineEmbeddingLoss(_Loss):
 
 
 class TripletMarginLoss(_Loss):
-    """See `triplet_margin_loss`."""
+    """`triplet_margin_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(
@@ -474,7 +474,7 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """See `triplet_margin_with_distance_loss`."""
+    """`triplet_margin_with_distance_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(
@@ -503,7 +503,7 @@ class TripletMarginWithDistanceLoss(_Loss):
 
 
 class InfoNCELoss(_Loss):
-    """See `info_nce_loss`."""
+    """`info_nce_loss` as a module: settings, shapes, unit and errors as there."""
 
     @checked
     def __init__(self, *, temperature: float = 0.1, reduction: str = "mean") -> None:

@@ -72,7 +72,18 @@ class RNN(nn.Module):
         self.linear = make_linear(hidden, out_features, generator=generator)
 
     def states(self, x: Tensor) -> Tensor:
-        """All hidden states h_1, ..., h_T: shape (N, T, H)."""
+        """All hidden states h_1, ..., h_T.
+
+        Args:
+            x: shape (N, T, D), T >= 1, floating.
+
+        Returns:
+            Shape (N, T, H).
+
+        Raises:
+            TypeError: x is not floating-point.
+            ValueError: another shape.
+        """
         require_floating("RNN", x=x)
         width = self.weight_ih_l0.shape[1]
         ok = x.ndim == 3 and x.shape[2] == width and x.shape[1] >= 1

@@ -322,43 +322,60 @@ class DropoutModule(nn.Module):
 
 
 class Dropout(DropoutModule):
-    """`dropout` as a module. Args: p; inplace; generator."""
+    """`dropout` as a module, switched off by eval().
+
+    Args:
+        p: the probability to drop, in [0, 1].
+        inplace: write the result into the input.
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
 
     function = staticmethod(dropout)
 
 
 class Dropout1d(DropoutModule):
-    """`dropout1d` as a module. Args: p; inplace; generator."""
+    """`dropout1d` as a module, switched off by eval(). Arguments and errors as `Dropout`."""
 
     function = staticmethod(dropout1d)
 
 
 class Dropout2d(DropoutModule):
-    """`dropout2d` as a module. Args: p; inplace; generator."""
+    """`dropout2d` as a module, switched off by eval(). Arguments and errors as `Dropout`."""
 
     function = staticmethod(dropout2d)
 
 
 class Dropout3d(DropoutModule):
-    """`dropout3d` as a module. Args: p; inplace; generator."""
+    """`dropout3d` as a module, switched off by eval(). Arguments and errors as `Dropout`."""
 
     function = staticmethod(dropout3d)
 
 
 class AlphaDropout(DropoutModule):
-    """`alpha_dropout` as a module. Args: p; inplace; generator."""
+    """`alpha_dropout` as a module, switched off by eval(). Arguments and errors as `Dropout`."""
 
     function = staticmethod(alpha_dropout)
 
 
 class FeatureAlphaDropout(DropoutModule):
-    """`feature_alpha_dropout` as a module. Args: p; inplace; generator."""
+    """`feature_alpha_dropout` as a module, switched off by eval(). Arguments and errors as `Dropout`."""
 
     function = staticmethod(feature_alpha_dropout)
 
 
 class DropPath(DropoutModule):
-    """`drop_path` as a module. Args: p; generator."""
+    """`drop_path` as a module, switched off by eval().
+
+    Args:
+        p: the probability to drop a sample's branch, in [0, 1].
+        generator: draws from it and not from torch's global state; on the input's device.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
 
     function = staticmethod(drop_path)
 

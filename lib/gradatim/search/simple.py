@@ -161,6 +161,16 @@ def hit_probability(fraction: float, trials: int) -> float:
 
     It does not depend on the number of dimensions.
 
+    Args:
+        fraction: in [0, 1].
+        trials: >= 0.
+
+    Returns:
+        P, in [0, 1].
+
+    Raises:
+        ValueError: an argument out of range.
+
     >>> round(hit_probability(0.05, 60), 3)
     0.954
     """

@@ -54,7 +54,11 @@ class Callback:
 
 
 class Progress(Callback):
-    """Print one line an epoch: epoch, last loss, validation results, seconds."""
+    """Print one line an epoch: epoch, last loss, validation results, seconds.
+
+    Args:
+        stream: where to; None is standard output.
+    """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self.stream = stream
@@ -77,14 +81,19 @@ class Progress(Callback):
 class EarlyStopping(Callback):
     """Stop when a validation result has not improved for `patience` epochs, and go back to the best weights.
 
-    A value is an improvement if it beats the best by more than `min_delta`. NaN never is.
+    A value is an improvement if it beats the best by more than `min_delta`. NaN never is. The rule is
+    `gradatim.regularization.EarlyStopping`'s.
 
     Args:
-        metric: a name of `trainer.results`. patience: epochs without improvement that are still allowed, >= 0.
-        min_delta: >= 0, in the metric's unit. maximize: True where larger is better.
+        metric: a name of `trainer.results`.
+        patience: epochs without improvement that are still allowed, >= 0.
+        min_delta: >= 0, in the metric's unit.
+        maximize: True where larger is better.
         restore: load the best weights at the end.
 
-    The rule is `gradatim.regularization.EarlyStopping`'s.
+    Raises:
+        ValueError: a setting out of range; in training, a metric that the results do not have.
+
     Source: Prechelt, "Early Stopping - But When?" (1998), doi:10.1007/3-540-49430-8_3, criterion UP.
     """
 
@@ -151,6 +160,9 @@ class EMA(Callback):
     Args:
         decay: in [0, 1).
         at_end: leave the average in the model when training ends.
+
+    Raises:
+        ValueError: decay outside [0, 1).
 
     Source: Polyak and Juditsky (1992), doi:10.1137/0330046, for averaging; the ramp of d_t is the usual one
     since TensorFlow's ExponentialMovingAverage (its `num_updates`).
