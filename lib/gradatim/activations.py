@@ -165,7 +165,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 
 @elementwise
 def leaky_relu_derivative(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """1 for x > 0, negative_slope otherwise."""
+    """1 for x > 0, negative_slope otherwise. Arguments as `leaky_relu`."""
     return torch.where(input > 0, torch.ones_like(input), negative_slope)
 
 
@@ -218,7 +218,7 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 @elementwise
 def elu_derivative(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """1 for x > 0, alpha * exp(x) otherwise."""
+    """1 for x > 0, alpha * exp(x) otherwise. Arguments as `elu`."""
     return torch.where(input > 0, torch.ones_like(input), alpha * torch.exp(input.clamp(max=0)))
 
 
@@ -247,7 +247,7 @@ def require_divisor(where: str, alpha: float) -> None:
 
 @elementwise
 def celu_derivative(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """1 for x > 0, exp(x / alpha) otherwise."""
+    """1 for x > 0, exp(x / alpha) otherwise. Arguments and errors as `celu`."""
     require_divisor("celu_derivative", alpha)
     return torch.where(input > 0, torch.ones_like(input), torch.exp(input.clamp(max=0) / alpha))
 
@@ -307,7 +307,10 @@ def check_approximate(where: str, approximate: str) -> None:
 
 @elementwise
 def gelu_derivative(input: Tensor, approximate: str = "none") -> Tensor:
-    """Phi(x) + x phi(x), with the normal distribution Phi and its density phi; or that of the tanh form."""
+    """Phi(x) + x phi(x), with the normal distribution Phi and its density phi; or that of the tanh form.
+
+    Arguments and errors as `gelu`.
+    """
     check_approximate("gelu_derivative", approximate)
     if approximate == "none":
         density = torch.exp(-input.square() / 2) / math.sqrt(2 * math.pi)
@@ -352,7 +355,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 @elementwise
 def softplus_derivative(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """sigmoid(beta x); 1 beyond the threshold."""
+    """sigmoid(beta x); 1 beyond the threshold. Arguments as `softplus`."""
     z = beta * input
     return torch.where(z > threshold, torch.ones_like(z), sigmoid(z))
 
@@ -411,7 +414,7 @@ def require_bounds(where: str, min_val: float, max_val: float) -> None:
 
 @elementwise
 def hardtanh_derivative(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """1 inside the limits, 0 outside."""
+    """1 inside the limits, 0 outside and on them. Arguments and errors as `hardtanh`."""
     require_bounds("hardtanh_derivative", min_val, max_val)
     return ((input > min_val) & (input < max_val)).to(input.dtype)
 

@@ -66,6 +66,25 @@ def test_a_public_function_or_class_has_a_docstring_of_its_own(module, name):
         assert not text.startswith(f"{name}("), "the text that dataclass and NamedTuple make up"
 
 
+@pytest.mark.parametrize("module", PUBLIC)
+def test_an_entry_names_each_of_its_arguments_or_the_entry_that_does(module):
+    public = importlib.import_module(module).__all__
+    unnamed = {}
+    for name in public:
+        thing = getattr(importlib.import_module(module), name)
+        ours = (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__.startswith(
+            "gradatim"
+        )
+        if not ours or (inspect.isclass(thing) and issubclass(thing, Exception)):
+            continue
+        arguments = set(inspect.signature(thing).parameters) - {"args", "kwargs"}
+        missing = {a for a in arguments if not re.search(rf"\b{a}(, \w+)*: ", thing.__doc__)}
+        other = set(re.findall(r"`(\w+)`", thing.__doc__ or "")) & set(public) - {name}
+        if len(arguments) > 1 and missing and not other:
+            unnamed[name] = missing
+    assert not unnamed
+
+
 @pytest.mark.parametrize(
     "module",
     sorted(f.name for f in pkgutil.walk_packages(gradatim.__path__, "gradatim.") if "__main__" not in f.name),

@@ -112,7 +112,10 @@ def instance_norm(
     Args:
         input: (N, C, *) with more than one pixel, floating-point; half precision is computed in float32.
         running_mean, running_var: (C,), updated in place where given; used where `use_input_stats` is False.
-        weight, bias: (C,), or None. momentum: weight of the new value. eps: > 0.
+        weight, bias: (C,), or None.
+        use_input_stats: with the input's own statistics; False: with the running ones.
+        momentum: weight of the new value.
+        eps: >= 0.
 
     Returns:
         y, of the shape and dtype of `input`.

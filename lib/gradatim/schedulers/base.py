@@ -149,7 +149,10 @@ class Schedule(LRScheduler):
 
 
 class AbsoluteSchedule(Schedule):
-    """A schedule that sets the learning rate whatever it was before, as torch's Lambda, Cyclic and OneCycle do."""
+    """A schedule that sets the learning rate whatever it was before, as torch's Lambda, Cyclic and OneCycle do.
+
+    Arguments and errors as `Schedule`.
+    """
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rates for step `last_epoch`; called by `step()`. To read them, use `get_last_lr()`."""
