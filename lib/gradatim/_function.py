@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,6 +19,8 @@ def with_signature(function: F) -> F:
 
 def runs_in_place(grad: Tensor) -> bool:
     """Whether a backward pass may overwrite its own arrays: no second derivative and no vmap looks on."""
-    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+    if torch.is_grad_enabled() or forward_ad._current_level >= 0:  # -1: no forward-mode derivative
+        return False
+    if torch._C._are_functorch_transforms_active():
         return False
     return not torch._C._functorch.is_legacy_batchedtensor(grad)  # autograd.grad(..., is_grads_batched=True)

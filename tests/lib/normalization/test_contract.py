@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 import gradatim.normalization as ours
 
@@ -95,6 +96,21 @@ def test_batched_backward_pass_equals_a_loop(name):
     batched = torch.autograd.grad(y, inputs, upstream, is_grads_batched=True, retain_graph=True)
     loop = [torch.autograd.grad(y, inputs, g, retain_graph=True) for g in upstream]
     torch.testing.assert_close(batched, tuple(torch.stack(g) for g in zip(*loop, strict=True)))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_forward_mode_over_a_first_derivative_needs_no_graph(name):
+    fn, (x, w, b) = NORMS[name][0], arguments(name)
+    dx, upstream = torch.ones_like(x).cumsum(-1), torch.linspace(-1, 2, x.numel()).reshape(x.shape).to(x)
+    with forward_ad.dual_level():
+        y = fn(forward_ad.make_dual(x, dx), w, b)
+        tangents = [
+            forward_ad.unpack_dual(
+                torch.autograd.grad(y, x, upstream, retain_graph=True, create_graph=graph)[0]
+            )[1]
+            for graph in (False, True)
+        ]
+    torch.testing.assert_close(*tangents)
 
 
 @pytest.mark.parametrize("name", NORMS)
