@@ -14,9 +14,16 @@ from .._check import (
     require_same_shape,
     require_sizes,
 )
-from .._function import runs_in_place, with_signature
-from .batch import added
-from .standardize import blocks, require_dtype, standardize, standardize_backward, standardize_jvp, widened
+from .._function import runs_by_formula, runs_in_place
+from .standardize import (
+    Dims,
+    blocks,
+    require_dtype,
+    standardize,
+    standardize_backward,
+    standardize_jvp,
+    widened,
+)
 
 
 @checked
@@ -53,16 +60,14 @@ def layer_norm(
     normalized_shape = check_shapes("layer_norm", input, normalized_shape, weight=weight, bias=bias)
     x, w, b = widened(input), widened(weight), widened(bias)
     assert x is not None
-    n = normalized_shape.numel()
-    w = x.new_ones(n) if w is None else w.reshape(n)
-    b = x.new_zeros(n) if b is None else b.reshape(n)
+    w = x.new_ones(normalized_shape) if w is None else w
+    b = x.new_zeros(normalized_shape) if b is None else b
     require_dtype("layer_norm", x.dtype, weight=w, bias=b)
-    rows = x.reshape(-1, n) if n else x.reshape(x.numel(), 0)
-    if torch.compiler.is_compiling():  # a compiler fuses the formula by itself
-        y = w * standardize(rows, [-1], eps) + b
+    if runs_by_formula(x):
+        y = w * standardize(x, [*range(-w.dim(), 0)], eps) + b
     else:  # the same, with the hand-derived backward pass
-        y = LayerNormFunction.apply(rows, w, b, eps)[0]
-    return y.reshape(input.shape).to(input.dtype)  # type: ignore[no-any-return]
+        y = LayerNormFunction.apply(x, w, b, eps)
+    return y.to(input.dtype)  # type: ignore[no-any-return]
 
 
 def check_shapes(
@@ -140,102 +145,108 @@ def layer_norm_backward_in_place(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`layer_norm_backward` with one new array instead of seven, block by block of rows.
 
-    Arguments, result and errors as there. For arrays that do not fit into the cache, a new one costs more than the
-    arithmetic on it. The sums are products of a matrix and a vector.
+    Arguments, result and errors as there. For arrays that do not fit into the cache, a new one costs more than the arithmetic on it, and each pass over
+    them counts. So the means over features are products of a matrix and a vector, and the formula is sorted by what
+    it does to each entry, with one slope and one shift per row:
+
+        slope      = - inv_std * mean(grad_x_hat * x_hat)
+        shift      = - mean(grad_x_hat) - slope * mean
+        grad_input = inv_std * (grad * weight + slope * x + shift)
     """
     require_rows("layer_norm_backward_in_place", grad, x, weight, mean=mean, inv_std=inv_std)
-    n, inv_var = weight.numel(), inv_std.square()
-    grad_input, grad_weight, grad_bias = (
-        torch.empty_like(x),
-        torch.zeros_like(weight),
-        torch.zeros_like(weight),
-    )
+    return rows_backward(grad, x, mean, inv_std, weight)
+
+
+def rows_backward(
+    grad: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`layer_norm_backward_in_place` of arguments that were looked at before."""
+    grad_input, inv_var = torch.empty_like(x), inv_std * inv_std
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+    minus_weight_n = weight / -weight.numel()  # a product with it is a mean over the features, negated
     for x_, g, out, mean_, inv_std_, inv_var_ in blocks(x, 0, grad, grad_input, mean, inv_std, inv_var):
         torch.sub(x_, mean_, out=out).mul_(g)  # g * x_hat / inv_std
-        grad_weight.addmv_(out.T, inv_std_.squeeze(-1))
-        mean_gx = torch.mv(out, weight / -n).unsqueeze(-1) * inv_var_  # - mean(grad_x_hat * x_hat) * inv_std
-        mean_g = torch.mv(g, weight / -n).unsqueeze(-1)  # - mean(grad_x_hat)
-        torch.sub(x_, mean_, out=out).mul_(mean_gx).add_(mean_g).addcmul_(g, weight).mul_(inv_std_)
+        grad_weight.addmv_(out.t(), inv_std_.squeeze(1))
         grad_bias += g.sum(0)
+        slope = torch.mv(out, minus_weight_n).unsqueeze(1).mul_(inv_var_)
+        shift = torch.mv(g, minus_weight_n).unsqueeze(1).addcmul_(slope, mean_, value=-1)
+        torch.addcmul(shift, g, weight, out=out).addcmul_(x_, slope).mul_(inv_std_)
     return grad_input, grad_weight, grad_bias
 
 
 def layer_norm_in_place(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The forward pass of `LayerNormFunction` with one new array instead of two, block by block of rows."""
-    y, mean, inv_std = torch.empty_like(x), x.new_empty(len(x), 1), x.new_empty(len(x), 1)
+    """(y, mean, inv_std) of x (rows, n), with one new array instead of two, block by block of rows."""
+    y, mean = torch.empty_like(x), x.new_empty((len(x), 1))
+    inv_std, n, added = torch.empty_like(mean), weight.numel(), x.new_full((), eps)
     for x_, y_, mean_, inv_std_ in blocks(x, 0, y, mean, inv_std):
-        torch.mean(x_, -1, keepdim=True, out=mean_)
+        torch.mean(x_, 1, keepdim=True, out=mean_)
         torch.sub(x_, mean_, out=y_)
-        var = torch.linalg.vector_norm(y_, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        torch.rsqrt(var.add_(eps), out=inv_std_)
+        norm = torch.linalg.vector_norm(y_, dim=1, keepdim=True)  # its square is n times the variance
+        torch.addcmul(added, norm, norm, value=1 / max(1, n), out=inv_std_).rsqrt_()
         torch.addcmul(bias, y_.mul_(inv_std_), weight, out=y_)
     return y, mean, inv_std
 
 
+def as_rows(x: Tensor, n: int) -> Tensor:
+    """x (*, n features on any number of axes) as (rows, n)."""
+    if x.dim() == 2 and x.shape[1] == n:
+        return x
+    return x.reshape(-1, n) if n else x.reshape(0, 0)
+
+
 class LayerNormFunction(torch.autograd.Function):
-    """Layer norm of the rows of a matrix, with the hand-derived backward pass: a third of autograd's time.
-
-    mean and inv_std are outputs, so that second derivatives reach the input through them.
-    """
-
-    generate_vmap_rule = True
+    """Layer norm over the axes of `weight`, with the hand-derived backward pass: a third of autograd's time."""
 
     @staticmethod
-    @with_signature
-    def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(y, mean, inv_std) from x (rows, n) and weight, bias (n,)."""
-        if runs_in_place(x):
-            return layer_norm_in_place(x, weight, bias, eps)
-        mean = x.mean(-1, keepdim=True)
-        inv_std = torch.rsqrt((x - mean).square().mean(-1, keepdim=True) + eps)
-        return weight * (x - mean) * inv_std + bias, mean, inv_std
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        """y from x (*, *weight.shape) and weight, bias of one shape."""
+        rows = as_rows(x, weight.numel())
+        y, mean, inv_std = layer_norm_in_place(rows, weight.flatten(), bias.flatten(), eps)
+        ctx.save_for_backward(x, weight, mean, inv_std)
+        ctx.save_for_forward(x, weight)
+        ctx.eps = eps
+        return y if rows is x else y.reshape(x.shape)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """Keep what the two derivatives need."""
-        (x, weight, _, _), (_, mean, inv_std) = inputs, output
-        ctx.save_for_backward(x, mean, inv_std, weight)
-        ctx.save_for_forward(x, mean, inv_std, weight)
-        ctx.set_materialize_grads(False)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """`layer_norm_backward`, and what a second derivative sends back through mean and inv_std."""
-        grad, grad_mean, grad_inv_std = grads
-        x, mean, inv_std, weight = ctx.saved_tensors
-        if grad is not None and grad_mean is None and grad_inv_std is None and runs_in_place(grad):
-            return *layer_norm_backward_in_place(grad, x, mean, inv_std, weight), None
-        grad_x = grad_w = grad_b = None
-        if grad is not None:
-            grad_x, grad_w, grad_b = layer_norm_backward(grad, x, mean, inv_std, weight)
-        if grad_mean is not None:
-            grad_x = added(grad_x, (grad_mean / x.shape[-1]).expand_as(x))
-        if (
-            grad_inv_std is not None
-        ):  # inv_std = (var + eps)**(-1/2): its derivative is - inv_std**3 (x - mean) / n
-            grad_x = added(grad_x, -grad_inv_std * inv_std**3 * (x - mean) / x.shape[-1])
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """`layer_norm_backward`."""
+        x, weight, mean, inv_std = ctx.saved_tensors
+        n = weight.numel()
+        rows, g = as_rows(x, n), as_rows(grad, n)
+        if runs_in_place(grad):
+            grads = rows_backward(g, rows, mean, inv_std, weight.flatten())
+        else:  # a second derivative reaches the input through mean and inv_std too
+            grads = layer_norm_backward(g, rows, *mean_and_inv_std(rows, ctx.eps), weight.flatten())
+        grad_x, grad_w, grad_b = grads
+        if rows is not x or weight.dim() > 1:
+            grad_x, grad_w, grad_b = grad_x.reshape(x.shape), grad_w.view_as(weight), grad_b.view_as(weight)
         return grad_x, grad_w, grad_b, None
 
     @staticmethod
-    def jvp(
-        ctx: Any, dx: Tensor | None, dw: Tensor | None, db: Tensor | None, _: None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Forward-mode derivative: the changes of (y, mean, inv_std)."""
-        x, mean, inv_std, weight = ctx.saved_tensors
+    def jvp(ctx: Any, dx: Tensor | None, dw: Tensor | None, db: Tensor | None, _: None) -> Tensor:
+        """Forward-mode derivative: the change of y."""
+        x, weight = ctx.saved_tensors
+        dims = [*range(-weight.dim(), 0)]
+        mean, inv_std = mean_and_inv_std(x, ctx.eps, dims)
         x_hat = (x - mean) * inv_std
         dx = torch.zeros_like(x) if dx is None else dx
-        d_inv_std = -inv_std.square() * (x_hat * dx).mean(-1, keepdim=True)
-        dy = standardize_jvp(dx, x_hat, inv_std, [-1]) * weight
+        dy = standardize_jvp(dx, x_hat, inv_std, dims) * weight
         dy = dy if dw is None else dy + x_hat * dw
-        return dy if db is None else dy + db, dx.mean(-1, keepdim=True), d_inv_std
+        return dy if db is None else dy + db
+
+
+def mean_and_inv_std(x: Tensor, eps: float, dims: Dims = (-1,)) -> tuple[Tensor, Tensor]:
+    """The statistics of `standardize`, so that autograd can follow them."""
+    mean = x.mean(dims, keepdim=True)
+    return mean, torch.rsqrt((x - mean).square().mean(dims, keepdim=True) + eps)
 
 
 def standardized_rows(rows: Tensor, eps: float) -> Tensor:
     """`standardize` of each row of a matrix, with the hand-derived backward pass: what group and instance norm do."""
-    if torch.compiler.is_compiling():
+    if runs_by_formula(rows):
         return standardize(rows, [-1], eps)
     n = rows.shape[1]
-    y: Tensor = LayerNormFunction.apply(rows, rows.new_ones(n), rows.new_zeros(n), eps)[0]
+    y: Tensor = LayerNormFunction.apply(rows, rows.new_ones(n), rows.new_zeros(n), eps)
     return y
 
 
