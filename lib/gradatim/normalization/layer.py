@@ -64,10 +64,24 @@ def layer_norm(
     b = x.new_zeros(normalized_shape) if b is None else b
     require_dtype("layer_norm", x.dtype, weight=w, bias=b)
     if runs_by_formula(x):
-        y = w * standardize(x, [*range(-w.dim(), 0)], eps) + b
+        y = scaled_in_blocks(standardize(x, [*range(-w.dim(), 0)], eps), w, b)
     else:  # the same, with the hand-derived backward pass
         y = LayerNormFunction.apply(x, w, b, eps)
     return y.to(input.dtype)  # type: ignore[no-any-return]
+
+
+def scaled_in_blocks(x_hat: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """weight * x_hat + bias, where both vectors go to blocks of 64 rows first, and from there to each row.
+
+    So the derivatives sum each block on its own. One sum over all rows, as torch.compile writes it for a CPU, goes
+    down column after column and finds none of its rows in the cache.
+    """
+    n = weight.numel()
+    if x_hat.device.type != "cpu" or n == 0 or x_hat.numel() % (64 * n) != 0:
+        return weight * x_hat + bias
+    x_hat_ = x_hat.reshape(-1, 64, n)
+    w, b = (vector.reshape(n).expand(len(x_hat_), n).unsqueeze(1) for vector in (weight, bias))
+    return (w * x_hat_ + b).reshape(x_hat.shape)
 
 
 def check_shapes(

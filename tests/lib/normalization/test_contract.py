@@ -248,3 +248,16 @@ def test_large_mean_does_not_cost_the_digits(name):
         y = NORMS[name][0](x + 4096.0, w, b)
         expected = NORMS[name][0]((x + 4096.0).double(), w.double(), b.double())
     torch.testing.assert_close(y.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [64, 128, 130])
+def test_compiled_layer_norm_in_blocks_of_rows_has_the_same_derivatives(rows):
+    generator = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(s, generator=generator).double().requires_grad_() for s in ((rows, 5), 5, 5)]
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x, w, b: ours.layer_norm(x, (5,), w, b), fullgraph=True, backend="eager")
+    results = [
+        (y, *torch.autograd.grad(y, leaves, y.detach().sin()))
+        for y in (compiled(*leaves), ours.layer_norm(leaves[0], (5,), *leaves[1:]))
+    ]
+    torch.testing.assert_close(*results)
