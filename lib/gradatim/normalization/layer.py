@@ -159,9 +159,9 @@ def layer_norm_backward_in_place(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`layer_norm_backward` with one new array instead of seven, block by block of rows.
 
-    Arguments, result and errors as there. For arrays that do not fit into the cache, a new one costs more than the arithmetic on it, and each pass over
-    them counts. So the means over features are products of a matrix and a vector, and the formula is sorted by what
-    it does to each entry, with one slope and one shift per row:
+    Arguments, result and errors as there. For arrays that do not fit into the cache, a new one costs more than the
+    arithmetic on it, and each pass over them counts. So the means over features are products of a matrix and a vector,
+    and the formula is sorted by what it does to each entry, with one slope and one shift per row:
 
         slope      = - inv_std * mean(grad_x_hat * x_hat)
         shift      = - mean(grad_x_hat) - slope * mean
