@@ -86,12 +86,22 @@ def _batched(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _negative_log_likelihood(
-    where: str, log_p: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+    where: str,
+    log_p: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    log_total: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """-w_y * log p_y and w_y (1 without weights) for each position, both 0 where it is ignored."""
+    """-w_y * log p_y and w_y (1 without weights) for each position, both 0 where it is ignored.
+
+    `log_p` may lack its normalization, log_total = log(sum_k exp(log_p_k)), which is then subtracted here.
+    """
     keep = target != ignore_index
-    y = target * keep  # 0 where ignored: any valid index will do, its loss is masked below
+    y = torch.where(keep, target, 0)  # where ignored: any valid index will do, its loss is masked below
     log_p_y = pick_class(where, log_p, y)
+    if log_total is not None:
+        log_p_y = log_p_y - log_total
     if weight is None:
         return torch.where(keep, -log_p_y, 0), keep
     w_y = weight[y] * keep
@@ -220,8 +230,13 @@ def cross_entropy(
     unbatched = input.dim() == 1
     x, y = _batched(widen(input), target.long())
     w = widen_optional(weight)
-    log_p = F.log_softmax(x, dim=1)
-    loss, w_y = _negative_log_likelihood("cross_entropy", log_p, y, w, ignore_index)
+    if torch.compiler.is_compiling() and label_smoothing == 0:
+        # log_p of the target alone: a compiler then writes no array of the size of the logits
+        log_p = x - x.detach().amax(dim=1, keepdim=True)
+        log_total = log_p.exp().sum(dim=1).log()
+    else:
+        log_p, log_total = F.log_softmax(x, dim=1), None
+    loss, w_y = _negative_log_likelihood("cross_entropy", log_p, y, w, ignore_index, log_total)
     if label_smoothing > 0:
         eps, K = label_smoothing, x.shape[1]
         weighted = log_p if w is None else log_p * _along_classes(w, log_p)

@@ -207,3 +207,15 @@ def test_documentation_has_its_parts(member):
         assert f"\n    {name}: " in text, name
     if member.twin is not None:
         assert f"torch.nn.functional.{member.name}" in text
+
+
+def test_compiled_cross_entropy_keeps_the_digits_of_large_logits():
+    """log(sum(exp(x))) of logits near 1e4 alone would round to 1e-3 in float32."""
+    x = (torch.tensor([[1e4, 1e4 - 3, -1e4], [2.0, -torch.inf, 1.0]])).requires_grad_()
+    y = torch.tensor([1, 0])
+    torch._dynamo.reset()
+    loss = torch.compile(losses.cross_entropy, fullgraph=True, backend="eager")(x, y, reduction="none")
+    expected = torch.nn.functional.cross_entropy(x, y, reduction="none")
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-7)
+    grads = [torch.autograd.grad(value.sum(), x)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-7)
