@@ -73,6 +73,14 @@ def test_grade_cells_never_run_and_setup_is_ours(nb):
     assert len(result.repairs) == 2
 
 
+@pytest.mark.parametrize("change", [str.expandtabs, lambda s: s.replace("    ", "\t") + "\n\n", str.strip])
+def test_blanks_that_an_editor_changed_make_no_changed_cell(nb, change):
+    template = Template((*TEMPLATE.cells, TemplateCell("code", "if x:\n    y = 1", "setup", None, "s")))
+    nb["cells"].append(code(change("if x:\n    y = 1\n"), grade_id="s"))
+    result = plan_cells(read_notebook(json.dumps(nb).encode()), template)
+    assert result.repairs == []
+
+
 def test_a_grade_cell_that_holds_the_answer_runs(nb):
     cell(nb, "softplus")["source"] = SOFTPLUS
     nb["cells"].remove(cell(nb, "softplus-answer"))

@@ -68,11 +68,15 @@ def plan_cells(read: ReadResult, template: Template) -> CellPlan:
 
 
 def _same(a: str, b: str) -> bool:
-    """Equal but for trailing blanks, which editors add and take away."""
-    return a == b or (abs(len(a) - len(b)) <= 2_000 and _without_blanks(a) == _without_blanks(b))
+    """Equal but for blanks, which editors add, take away and turn into tabs."""
+    return a == b or (abs(len(a) - len(b)) <= 2_000 and _squeezed(a) == _squeezed(b))
 
 
 @functools.lru_cache(256)  # a notebook's cells are compared with every cell of the release
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
 def _without_blanks(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
