@@ -131,7 +131,7 @@ def test_the_parts_of_one_line_are_put_together():
     ]
 
 
-@pytest.mark.parametrize("source", [None, 5, {"0": CODE}, True])
+@pytest.mark.parametrize("source", [None, 5, {"0": CODE}, [[CODE]], True])
 def test_a_cell_without_text_is_named(source):
     result = read_notebook(raw({"cells": [{"cell_type": "code", "source": source}]}))
     assert sources(result) == [""]

@@ -161,7 +161,8 @@ def _source_of(node: dict[str, Any]) -> str | None:
         if isinstance(value, str):
             return value
         if isinstance(value, list):
-            return _joined([part for part in value if isinstance(part, str)])
+            parts = [part for part in value if isinstance(part, str)]
+            return _joined(parts) if parts or not value else None
     return None
 
 
