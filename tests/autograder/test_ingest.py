@@ -173,6 +173,17 @@ def test_a_notebook_beside_its_folder_is_refused_not_forgotten(course, name):
     assert good.refusal is None
 
 
+@pytest.mark.parametrize("name", ["PS", "ps (1)", "p s"])
+def test_a_folder_nearly_of_an_assignment_s_name_is_refused_for_it(course, name):
+    put(course / "submitted" / "ann" / name / "ps.ipynb")
+    put(course / "submitted" / "bob" / "ps" / "ps.ipynb")
+    put(course / "submitted" / "bob" / name / "ps.ipynb")
+    stray, good = scan(course)
+    assert (stray.student, stray.assignment) == ("ann", "ps")
+    assert stray.refusal == f"The folder '{name}' must be called ps."
+    assert good.refusal is None
+
+
 def test_the_right_name_wins_and_copies_are_ignored(course):
     put(course / "submitted" / "ann" / "ps" / "ps.ipynb", b"right")
     put(course / "submitted" / "ann" / "ps" / "ps (1).ipynb", b"wrong")

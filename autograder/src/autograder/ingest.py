@@ -174,11 +174,15 @@ def _scan_student(
     if not safe_name(student):
         raise Refused(f"The folder name {student!r} cannot be a student's.")
     files: list[SubmittedFile] = []
-    strays: list[str] = []
+    strays: list[SubmittedFile] = []
+    known = known_assignments(course)
     with _folder(student, handle) as own:
         for assignment in [only] if only else _names(own):
-            if not only and _kind(own, assignment) == "a file":
-                strays.append(assignment)
+            is_file = _kind(own, assignment) == "a file"
+            if not only and (found := list(_strays(course, base, student, assignment, is_file, known))):
+                strays += found
+                continue
+            if not only and is_file:
                 continue
             try:
                 if not safe_name(assignment):
@@ -191,18 +195,24 @@ def _scan_student(
                     for n in expected_notebooks(course, assignment)
                 ]
     seen = {file.assignment for file in files}
-    return files + [file for file in _strays(course, base, student, strays) if file.assignment not in seen]
+    return files + list({f.path: f for f in strays if f.assignment not in seen}.values())
 
 
-def _strays(course: Path, base: Path, student: str, names: list[str]) -> Iterator[SubmittedFile]:
-    """Refuse the notebooks that lie beside the assignments' folders, so that none is passed over in silence."""
-    for assignment in known_assignments(course):
-        for expected in expected_notebooks(course, assignment):
-            for name in names:
-                if NOTEBOOK_ENDING.search(name) and _plain(name) == _plain(expected):
-                    reason = f"{shown(name)} lies beside the folder {assignment}/; move it into that folder."
-                    yield _refused(base, student, assignment, expected, reason)
-                    break
+def _strays(
+    course: Path, base: Path, student: str, name: str, is_file: bool, known: list[str]
+) -> Iterator[SubmittedFile]:
+    """Refuse a notebook beside its assignment's folder, or a folder nearly of its name, that would be passed over."""
+    if name in known or (is_file and not NOTEBOOK_ENDING.search(name)):
+        return
+    for assignment in known:
+        for notebook in expected_notebooks(course, assignment):
+            if is_file and _plain(name) == _plain(notebook):
+                reason = f"{shown(name)} lies beside the folder {assignment}/; move it into that folder."
+            elif not is_file and _plain(name) == _plain(assignment):
+                reason = f"The folder {shown(name)} must be called {assignment}."
+            else:
+                continue
+            yield _refused(base, student, assignment, notebook, reason)
 
 
 def _scan_assignment(
