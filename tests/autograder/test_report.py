@@ -83,6 +83,24 @@ def test_failures_suspicions_and_repairs_are_listed_with_evidence():
     assert report.repairs == [{"student": "eve", "repair": "The locked cell 'alpha' was changed."}]
 
 
+def test_lines_that_look_beyond_a_notebook_are_quoted():
+    report = ClassReport()
+    source = "import os\nfound = [n for n in os.walk('/')]\nopen('/etc/shadow')"
+    cells = (CellOutcome("answer", "alpha", "ok", "", source), CellOutcome("extra", None, "ok", "", source))
+    for file, verdict in [*CLASS, graded("eve", 0, 3, cells=cells)]:
+        report.add(file, verdict)
+    (found,) = report.reports()
+    assert {s["student"] for s in found.suspicions} == {"eve"}
+    assert [s["evidence"] for s in found.suspicions] == [
+        f"{where} {what}"
+        for where in ("alpha", "a cell")
+        for what in (
+            "looks through the file system: found = [n for n in os.walk('/')]",
+            "names the system's files: open('/etc/shadow')",
+        )
+    ]
+
+
 def test_unreadable_submissions_count_and_are_listed():
     bad = graded("eve", 0, 0, status="unreadable", message="The file is empty.")
     report = assignment_report("toy", [*CLASS, bad])

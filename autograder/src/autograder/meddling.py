@@ -18,14 +18,19 @@ _SETTINGS = {"environ", "rcParams"}  # that notebooks change, and no answer depe
 
 def meddles(source: str) -> bool:
     """Whether the cell assigns to a part of an imported module or names a way to reach one."""
+    return meddling_line(source) is not None
+
+
+def meddling_line(source: str) -> int | None:
+    """The number of the first line that does, from 1."""
     tree = parse(source)
     if tree is None:
-        return False
+        return None
     imported = {"torch", "F", "nn", "np", "math"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return any(_reaches(node, imported) for node in ast.walk(tree))
+    return min((getattr(n, "lineno", 1) for n in ast.walk(tree) if _reaches(n, imported)), default=None)
 
 
 def _reaches(node: ast.AST, imported: set[str]) -> bool:

@@ -21,6 +21,7 @@ from .suspicion import suspicious_lines
 from .verdict import ExerciseVerdict, SubmissionVerdict
 
 Graded = tuple[SubmittedFile, SubmissionVerdict]
+MAX_LINES = 10  # of a submission that look beyond it
 
 
 @dataclass
@@ -76,12 +77,16 @@ class AssignmentReport:
 
 
 def assignment_report(
-    assignment: str, graded: Sequence[Graded], answers: Answers | None = None
+    assignment: str,
+    graded: Sequence[Graded],
+    answers: Answers | None = None,
+    suspicious: Sequence[dict[str, str]] = (),
 ) -> AssignmentReport:
     """Count over the verdicts of one assignment; ValueError if there is none.
 
     Args:
         answers: the class's answers, to be compared with each other and with the library; None compares nothing.
+        suspicious: more that may be an attack: {"student":, "evidence":}.
     """
     if not graded:
         raise ValueError(
@@ -101,7 +106,7 @@ def assignment_report(
         exercises=_exercises(verdicts),
         misconceptions=_misconceptions(verdicts),
         repairs=[{"student": f.student, "repair": r} for f, v in graded for r in (*f.notes, *v.repairs)],
-        suspicions=_suspicions(graded),
+        suspicions=sorted([*_suspicions(graded), *suspicious], key=lambda found: found["student"]),
         failures=_failures(graded),
         seconds={
             "total": sum(seconds),
@@ -194,9 +199,6 @@ def _suspicions(graded: Sequence[Graded]) -> list[dict[str, str]]:
         if verdict.restarts:
             times = "once" if verdict.restarts == 1 else f"{verdict.restarts} times"
             evidence.append(f"the sandboxed process had to be started again {times}")
-        for cell in verdict.cells:
-            if cell.origin in ("answer", "extra"):
-                evidence += [f"{cell.exercise or 'a cell'} {line}" for line in suspicious_lines(cell.source)]
         found += [{"student": file.student, "evidence": text} for text in dict.fromkeys(evidence)]
     return found
 
@@ -256,6 +258,7 @@ class ClassReport:
     def __init__(self) -> None:
         self._graded: dict[str, list[Graded]] = {}
         self._answers: dict[str, Answers] = {}
+        self._suspicious: dict[str, list[dict[str, str]]] = {}
 
     def add(self, file: SubmittedFile, verdict: SubmissionVerdict) -> None:
         self._graded.setdefault(file.assignment, []).append((file, _counted(verdict)))
@@ -264,10 +267,18 @@ class ClassReport:
         for cell in verdict.cells:
             if cell.origin == "answer" and cell.exercise:
                 self._answers[file.assignment].add(file.student, cell.exercise, cell.source)
+        lines = [
+            f"{cell.exercise or 'a cell'} {line}"
+            for cell in verdict.cells
+            if cell.origin in ("answer", "extra")
+            for line in suspicious_lines(cell.source)
+        ]
+        suspicious = self._suspicious.setdefault(file.assignment, [])
+        suspicious += [{"student": file.student, "evidence": line} for line in lines[:MAX_LINES]]
 
     def reports(self) -> list[AssignmentReport]:
         return [
-            assignment_report(name, graded, self._answers[name])
+            assignment_report(name, graded, self._answers[name], self._suspicious[name])
             for name, graded in sorted(self._graded.items())
         ]
 

@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator
 
 from .cell_names import parse
-from .meddling import meddles
+from .meddling import meddling_line
 
 #: What a line is after, by the names that it writes out: dotted, or the last part of anything's.
 _NAMES = {
@@ -39,15 +39,17 @@ def suspicious_lines(source: str) -> list[str]:
     if tree is None:
         return []
     lines = source.splitlines()
-    found: dict[str, str] = {}
+    found: dict[str, int] = {}  # kind -> the number of its first line
     for node in ast.walk(tree):
         for kind in _kinds(node):
-            number = getattr(node, "lineno", 0)
-            line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-            found.setdefault(kind, line[:MAX_QUOTED])
-    if meddles(source) and not found:
-        found["changes what others use, or can"] = lines[0].strip()[:MAX_QUOTED]
-    return [f"{kind}: {line}" for kind, line in found.items()]
+            found[kind] = min(found.get(kind, len(lines)), getattr(node, "lineno", 1))
+    if not found and (number := meddling_line(source)) is not None:
+        found["changes what others use, or can"] = number
+    return [
+        f"{kind}: {lines[number - 1].strip()[:MAX_QUOTED]}"
+        for kind, number in sorted(found.items(), key=lambda item: item[1])
+        if lines
+    ]
 
 
 def _kinds(node: ast.AST) -> Iterator[str]:
