@@ -8,6 +8,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
 
@@ -17,6 +18,7 @@ from autograder.ingest import scan
 from autograder.nbgrader_config import write_config
 from autograder.nbgrader_course import course_config, course_settings, open_gradebook, prepare_course
 from autograder.nbgrader_record import Recorder, marks_of, record
+from autograder.outputs import safe_markdown
 from autograder.reading import read_notebook
 from autograder.recovery import plan_cells
 from autograder.release import load_template, release
@@ -337,7 +339,7 @@ def test_stock_generate_assignment_makes_the_same_notebook(course):
 
 
 def test_stock_feedback_shows_marks_and_comments(course, toy_grader):
-    submit(course, "ann", softplus=SOFTPLUS, explain_overflow=HOSTILE)
+    submit(course, "ann", softplus=SOFTPLUS, explain_overflow=f"{HOSTILE} ![x](attachment:lost.png)")
     record_all(course, toy_grader)
     config = course_config(course)
     result = NbGraderAPI(course_settings(course, config), config=config).generate_feedback("toy", "ann")
@@ -346,6 +348,31 @@ def test_stock_feedback_shows_marks_and_comments(course, toy_grader):
     assert "It is wrong." in page
     assert not re.search(r"<(script|img)[^>]*(alert|src=x)|javascript:alert|&#106;", page)
     assert "log(1+exp(x))" in page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](attachment:y.png)",
+        "![x](attachment\\:y.png)",
+        "![x](\nattachment:y.png)",
+        "![x](<\tattachment:y.png>)",
+        "![x][r]\n\n[r]: attachment:y.png",
+        "![x](attachment:p.png)![x](attachment:p.png.y)",
+        "![x](attachment:p.png\\)y)",
+        "![x][r]\n\n[r]: attachment:p.png)y",
+        "![x](<(attachment:p.png)>)",
+    ],
+)
+def test_a_picture_that_is_not_there_ends_no_page(text):
+    with_pictures = IPythonRenderer(escape=False, attachments={"p.png": {"image/png": "AAAA"}})
+    for safe, renderer in (
+        (safe_markdown(text), IPythonRenderer(escape=False)),
+        (safe_markdown(text, ["p.png"]), with_pictures),
+    ):
+        assert "missing" not in MarkdownWithMath(renderer=renderer).render(
+            safe
+        )  # it raises where one is missing
 
 
 def test_marks_stay_within_their_range(toy_grader):

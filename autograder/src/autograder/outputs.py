@@ -26,15 +26,24 @@ def clean_text(text: Any, limit: int = MAX_TEXT) -> str:
     return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
 
 
-def safe_markdown(text: str) -> str:
+def safe_markdown(text: str, pictures: Iterable[str] = ()) -> str:
     """Markdown that renders as before but can hold no HTML tag, entity or script address.
+
+    Args:
+        pictures: names of the cell's attachments. nbconvert gives up on a page that refers to any other one.
 
     nbgrader's templates do not sanitize text cells and comments (`HTMLExporter.sanitize_html` reaches only nbconvert's
     own templates), so the text itself must be harmless. A blank after `<` and `&` is invisible in formulas.
     """
     text = re.sub(r"<(?=[A-Za-z/!?])", "< ", text)
     text = re.sub(r"&(?=[#A-Za-z])", "& ", text)
-    return re.sub(r"(?i)(script|data|file)(\s*):", r"\1\2 :", text)
+    text = re.sub(r"(?i)(script|data|file)(\s*):", r"\1\2 :", text)
+    known = "|".join(re.escape(name) for name in pictures) or "(?!)"
+    return re.sub(
+        rf"(?P<whole>\(attachment:(?:{known})(?=[ \t\n)]))|(?i:(?P<word>attachment)(?P<colon>\\?:))",
+        lambda m: m["whole"] or f"{m['word']} {m['colon']}",
+        text,
+    )
 
 
 def safe_outputs(outputs: Iterable[Any]) -> list[dict[str, Any]]:
