@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from json.decoder import JSONDecodeError, scanstring
-from typing import Any
+from typing import Any, NamedTuple
 
 # Possessive quantifiers: no backtracking, so no text takes more than linear time.
 _TOKEN = re.compile(
@@ -33,6 +33,13 @@ _MISSING = object()
 _MAX_BAD_SPOTS = 2_000  # more is no damaged notebook but something else
 _MAX_STRING = 6 << 20  # characters of a string token that are decoded
 _MAX_STACK = 20_000
+
+
+class Passed(NamedTuple):
+    """A value that was passed over, as the part of the text that it is."""
+
+    start: int
+    end: int
 
 
 @dataclass
@@ -168,7 +175,7 @@ def salvage(
     """Read `text`, never raising.
 
     Args:
-        skip_keys: keys whose bracketed values are passed over without being built (notebook outputs).
+        skip_keys: keys whose bracketed values are not built (notebook outputs); a `Passed` stands for each.
         marker: objects with this key are also listed in `marked`, wherever the damage has hung them.
         max_depth: deeper values are dropped.
         max_tokens: reading stops there and says so.
@@ -192,7 +199,7 @@ def salvage(
                 end, passed = _skip_value(text, position - 1, max_skipped)
                 max_skipped -= passed
                 if end >= 0:
-                    build.put(None)
+                    build.put(Passed(position - 1, end))
                     position = end
                     continue
                 may_skip = False  # damage inside: read it token by token, and never skip again (linear time)

@@ -1,7 +1,7 @@
 """Read a student's notebook from bytes: any bytes. Never raises, never trusts an output.
 
-Only what grading needs is kept: each cell's kind, source text and nbgrader metadata. Outputs are passed over unread, so
-a 50 MB picture costs nothing and a forged output cannot exist.
+Only what grading needs is kept: each cell's kind, source text, nbgrader metadata and the pictures pasted
+into its text. Outputs are passed over unread, so a 50 MB picture costs nothing and a forged output cannot exist.
 """
 
 import codecs
@@ -11,6 +11,7 @@ from typing import Any
 
 from .cell_names import looks_like_code, with_plain_blanks
 from .json_salvage import Salvage, salvage
+from .pictures import PictureReader, Pictures
 
 MAX_BYTES = 64 << 20  # of a file
 MAX_CELLS = 5_000
@@ -37,6 +38,7 @@ class ReadCell:
     index: int = 0
     grade_id: str | None = None
     nbgrader: dict[str, Any] = field(default_factory=dict)
+    pictures: Pictures = field(default_factory=dict)  # to which the source refers
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def read_notebook(raw: bytes) -> ReadResult:
     metadata = root.get("metadata")
     _check_version(root, problems)
     cells = _cells(nodes, tree, problems)
+    cells = _with_pictures(cells, nodes, PictureReader(text, problems))
     if not cells and tree.damaged:
         return ReadResult(
             problems=tuple(problems), fatal="The file is damaged or cut off before its first whole cell."
@@ -210,6 +213,17 @@ def _cells(nodes: list[Any], tree: Salvage, problems: list[str]) -> list[ReadCel
             )
             cell = replace(cell, source=plain)
         cells.append(cell)
+    return cells
+
+
+def _with_pictures(cells: list[ReadCell], nodes: list[Any], reader: PictureReader) -> list[ReadCell]:
+    """The cells with their pictures. Those labelled as answers come first, should there be too many pictures."""
+    texts = [place for place, cell in enumerate(cells) if cell.kind != "code"]
+    for place in sorted(texts, key=lambda place: not cells[place].nbgrader.get("solution")):
+        cell = cells[place]
+        attachments = nodes[cell.index].get("attachments")
+        if pictures := reader.read(attachments, cell.source, f"Cell {cell.index + 1}"):
+            cells[place] = replace(cell, pictures=pictures)
     return cells
 
 
