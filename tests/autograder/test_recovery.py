@@ -133,6 +133,65 @@ def test_an_essay_beside_its_untouched_cell_is_found(nb):
     assert "by its place" in result.repairs[0]
 
 
+PNG, GIF = "iVBORw0KGgo=", "R0lGODlh"
+TWO = {"image.png": {"image/png": PNG}, "unused.png": {"image/png": PNG}}
+
+
+def test_the_pictures_of_an_essay_go_with_it_and_no_others(nb):
+    cell(nb, "explain_overflow").update(source="So: ![x](attachment:image.png)", attachments=TWO)
+    other = {
+        "cell_type": "markdown",
+        "metadata": {},
+        "source": "![x](attachment:image.png)",
+        "attachments": TWO,
+    }
+    nb["cells"].insert(0, other)
+    result = plan(nb)
+    assert result.manual == {"explain_overflow": "So: ![x](attachment:picture-1.png)"}
+    assert result.pictures == {"explain_overflow": {"picture-1.png": {"image/png": PNG}}}
+    assert result.repairs == []
+
+
+def test_a_picture_alone_is_an_answer(nb):
+    cell(nb, "explain_overflow").update(source="![x](attachment:image.png)", attachments=TWO)
+    assert plan(nb).unanswered == set()
+
+
+def test_two_cells_may_use_one_name_for_two_pictures(nb):
+    place = nb["cells"].index(cell(nb, "explain_overflow"))
+    first = nb["cells"][place]
+    first.update(source="A: ![x](attachment:image.png)", attachments=TWO)
+    second = json.loads(json.dumps(first))
+    second.update(source="B: ![x](attachment:image.png)", attachments={"image.png": {"image/gif": GIF}})
+    nb["cells"].insert(place + 1, second)
+    result = plan(nb)
+    assert result.manual["explain_overflow"] == (
+        "A: ![x](attachment:picture-1.png)\n\nB: ![x](attachment:picture-2.gif)"
+    )
+    assert result.pictures["explain_overflow"] == {
+        "picture-1.png": {"image/png": PNG},
+        "picture-2.gif": {"image/gif": GIF},
+    }
+
+
+def test_a_picture_below_the_question_or_beside_the_cell_is_found(nb):
+    place = nb["cells"].index(cell(nb, "explain_overflow"))
+    nb["cells"][place]["source"] = next(c for c in TEMPLATE.cells if c.role == "manual").source
+    beside = {
+        "cell_type": "markdown",
+        "metadata": {},
+        "source": "![x](attachment:image.png)",
+        "attachments": TWO,
+    }
+    nb["cells"].insert(place + 1, beside)
+    assert plan(nb).pictures == {"explain_overflow": {"picture-1.png": {"image/png": PNG}}}
+    del nb["cells"][place : place + 2]
+    question = nb["cells"][place - 1]
+    question["source"] = "".join(question["source"]) + "\n\n![x](attachment:image.png)"
+    question["attachments"] = TWO
+    assert plan(nb).pictures == {"explain_overflow": {"picture-1.png": {"image/png": PNG}}}
+
+
 def test_prose_that_mentions_code_is_not_run(nb):
     nb["cells"].append({"cell_type": "markdown", "metadata": {}, "source": "Then x = 1 follows, see above."})
     assert all("follows" not in c.source for c in plan(nb).cells)

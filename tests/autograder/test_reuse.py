@@ -76,6 +76,20 @@ def test_another_submission_another_secret_and_a_changed_solution_reuse_nothing(
     assert grade(course, tmp_path / "s", unusual.GOOD)[1] == ["softplus", "running_mean"]
 
 
+def test_another_picture_in_an_essay_is_another_submission(course, tmp_path):
+    def essay(picture):
+        cells = json.loads(unusual.GOOD)["cells"]
+        cell = submissions.cell("![x](attachment:image.png)", "explain_overflow", "markdown")
+        return submissions.notebook(*cells, {**cell, "attachments": {"image.png": picture}})
+
+    png, gif = {"image/png": "iVBORw0KGgo="}, {"image/gif": "R0lGODlh"}
+    verdicts, tests = grade(course, tmp_path / "s", essay(png), essay(gif), essay(png))
+    assert len(tests) == 4  # the third was stored
+    kept = [v.manual_pictures["explain_overflow"] for v in verdicts]
+    assert kept == [{"picture-1.png": png}, {"picture-1.gif": gif}, {"picture-1.png": png}]
+    assert {v.exercise("explain_overflow").status for v in verdicts} == {"manual"}
+
+
 def test_what_a_lost_process_may_have_decided_is_tried_again(course, tmp_path):
     exits = submissions.body("import os\nos._exit(1)")
     first, _ = grade(course, tmp_path / "s", exits)

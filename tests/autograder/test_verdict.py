@@ -1,6 +1,8 @@
 """Verdicts: finite marks in range, whole round trips, nothing else accepted."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +22,12 @@ EXERCISE = ExerciseVerdict(
 )
 CELL = CellOutcome("answer", "mse", "ok", "", "x = 1", ({"output_type": "stream", "text": "\u2028\ud83d"},))
 SUBMISSION = SubmissionVerdict(
-    "losses", (EXERCISE,), repairs=("r",), cells=(CELL,), manual_answers={"e": "t"}
+    "losses",
+    (EXERCISE,),
+    repairs=("r",),
+    cells=(CELL,),
+    manual_answers={"e": "t"},
+    manual_pictures={"e": {"picture-1.png": {"image/png": "iVBORw0KGgo="}}},
 )
 
 
@@ -37,6 +44,12 @@ def test_an_unknown_status_is_refused():
 
 def test_a_verdict_survives_its_json():
     assert SubmissionVerdict.from_json(SUBMISSION.to_json()) == SUBMISSION
+
+
+def test_a_verdict_stored_before_there_were_pictures_is_read():
+    tree = json.loads(SUBMISSION.to_json())
+    del tree["manual_pictures"]
+    assert SubmissionVerdict.from_json(json.dumps(tree)) == replace(SUBMISSION, manual_pictures={})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "{", '{"exercises": 1}', SUBMISSION.to_json()[:-1]])

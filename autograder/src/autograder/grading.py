@@ -6,6 +6,7 @@ bytes -> read_notebook -> plan_cells -> sandboxed worker runs the cells -> hidde
 import contextlib
 import functools
 import hashlib
+import json
 import os
 import secrets
 import time
@@ -155,7 +156,8 @@ class Grader:
     def _key_parts(self, plan: CellPlan) -> list[str]:
         cells = [part for c in plan.cells for part in (c.origin, c.exercise or "", c.source)]
         manual = [part for item in sorted(plan.manual.items()) for part in item]
-        return [repr(self._config), *cells, "manual", *manual, "repairs", *plan.repairs]
+        pictures = [json.dumps(plan.pictures, sort_keys=True)] if plan.pictures else []
+        return [repr(self._config), *cells, "manual", *manual, "repairs", *plan.repairs, *pictures]
 
     def _grade_plan(self, plan: CellPlan, known: dict[str, ExerciseVerdict]) -> SubmissionVerdict:
         """Run the cells, and the tests of every exercise whose verdict is not known already."""
@@ -178,6 +180,7 @@ class Grader:
             repairs=tuple(plan.repairs),
             cells=ran.cells,
             manual_answers=dict(plan.manual),
+            manual_pictures=dict(plan.pictures),
             tier=self.sandbox.tier,
             seconds=round(time.monotonic() - start, 3),
             restarts=restarts,

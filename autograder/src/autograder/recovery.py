@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from .cell_names import code_in_markdown, defined_names, is_prose, looks_like_code
+from .pictures import Pictures, with_own_names
 from .reading import ReadCell, ReadResult
 
 
@@ -54,10 +55,11 @@ class PlannedCell:
 
 @dataclass
 class CellPlan:
-    """What to run, the hand-graded answers by exercise, and what had to be repaired, a sentence each."""
+    """What to run, the hand-graded answers and their pictures by exercise, what had to be repaired, a sentence each."""
 
     cells: list[PlannedCell] = field(default_factory=list)
     manual: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Pictures] = field(default_factory=dict)
     repairs: list[str] = field(default_factory=list)
     unanswered: set[str] = field(default_factory=set)
 
@@ -259,20 +261,27 @@ class _Recovery:
             cells = [
                 c for c in self.read.cells if c.grade_id == ours.grade_id and self.roles[c.index][0] == "drop"
             ]
-            texts = self._own_texts(cells, ours)
-            if len(texts) > 1:
-                self._repair(f"{ours.exercise} is answered in {len(texts)} cells; all were kept.")
+            own = self._own_texts(cells, ours)
+            if len(own) > 1:
+                self._repair(f"{ours.exercise} is answered in {len(own)} cells; all were kept.")
             for look in (self._between_neighbours, self._in_the_question):
-                if not texts and (texts := self._own_texts(found := look(ours), ours)):
+                if not own and (own := self._own_texts(found := look(ours), ours)):
                     place = _label(found[0])
                     self._repair(f"The answer to {ours.exercise} was recognised by its place ({place}).")
-            if texts:
-                self.out.manual[ours.exercise] = "\n\n".join(texts)
+            if own:
+                self._keep(ours.exercise, own)
             else:
                 self.out.unanswered.add(ours.exercise)
 
-    def _own_texts(self, cells: list[ReadCell], ours: TemplateCell) -> list[str]:
-        return [c.source.strip() for c in cells if c.source.strip() and not _same(c.source, ours.source)]
+    def _keep(self, exercise: str, cells: list[ReadCell]) -> None:
+        pictures: Pictures = {}
+        texts = [with_own_names(cell.source.strip(), cell.pictures, pictures) for cell in cells]
+        self.out.manual[exercise] = "\n\n".join(texts)
+        if pictures:
+            self.out.pictures[exercise] = pictures
+
+    def _own_texts(self, cells: list[ReadCell], ours: TemplateCell) -> list[ReadCell]:
+        return [c for c in cells if c.source.strip() and not _same(c.source, ours.source)]
 
     def _between_neighbours(self, ours: TemplateCell) -> list[ReadCell]:
         """The student's own text cells between the cells that stand before and after `ours` in the release."""

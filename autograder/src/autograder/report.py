@@ -322,4 +322,4 @@ def _counted(verdict: SubmissionVerdict) -> SubmissionVerdict:
         )
         for e in verdict.exercises
     )
-    return replace(verdict, exercises=exercises, cells=(), manual_answers={})
+    return replace(verdict, exercises=exercises, cells=(), manual_answers={}, manual_pictures={})

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from .pictures import Pictures
+
 STATUSES = (
     "passed",  # every point earned
     "partial",  # some points earned
@@ -118,6 +120,7 @@ class SubmissionVerdict:
     repairs: tuple[str, ...] = ()
     cells: tuple[CellOutcome, ...] = ()
     manual_answers: dict[str, str] = field(default_factory=dict)
+    manual_pictures: dict[str, Pictures] = field(default_factory=dict)  # by exercise
     tier: str = ""
     seconds: float = 0.0
     restarts: int = 0
