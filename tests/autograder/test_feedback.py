@@ -112,6 +112,26 @@ def test_nothing_of_the_student_becomes_markup():
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
 
 
+def test_an_essay_s_pictures_are_shown_and_nothing_else():
+    manual = ExerciseVerdict("why", "Why", 0, 4, "manual", "graded by hand", manual=True)
+    pictures = {
+        EVIL: {"image/png": "iVBORw0KGgo=", "image/svg+xml": EVIL},
+        "picture-2.jpg": {"text/html": EVIL, "image/jpeg": EVIL},
+    }
+    text = feedback_html(
+        verdict(manual, manual_answers={"why": "![x](attachment:y)"},
+                manual_pictures={"why": pictures, "other": {"z": {"image/png": "other"}}})
+    )  # fmt: skip
+    tags = Checker(text).tags
+    shown = [attributes for tag, attributes in tags if tag == "img"]
+    assert [a["src"] for a in shown] == [
+        "data:image/png;base64,iVBORw0KGgo=",
+        f"data:image/jpeg;base64,{EVIL}",
+    ]
+    assert all(set(a) == {"alt", "src"} for a in shown)
+    assert not [t for t, _ in tags if t in ("script", "svg")]
+
+
 def test_long_and_numerous_outputs_are_bounded():
     outputs = tuple({"output_type": "stream", "name": "stdout", "text": "x" * 1_000_000} for _ in range(50))
     cell = CellOutcome("answer", "softplus", "ok", "", "y = 1\n" * 100_000, outputs)

@@ -5,12 +5,15 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 import pytest
+from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbgrader.apps import NbGrader
 from nbgrader.apps.api import NbGraderAPI
+from nbgrader.server_extensions.formgrader import handlers
 
 from autograder import nbgrader_plugin
 from autograder.assignment import Assignment, AssignmentError
@@ -73,7 +76,9 @@ class FakeGrader:
             exercises.append(self._exercise(name, status, "" if status == "passed" else "It is wrong.", 3.0))
         status = "manual" if "explain_overflow" in plan.manual else "missing"
         exercises.append(self._exercise("explain_overflow", status, "", 4.0))
-        return SubmissionVerdict("toy", tuple(exercises), cells=cells, manual_answers=plan.manual)
+        return SubmissionVerdict(
+            "toy", tuple(exercises), cells=cells, manual_answers=plan.manual, manual_pictures=plan.pictures
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -326,6 +331,59 @@ def test_the_graded_notebook_is_ours_with_the_students_answers(course, toy_grade
     assert cells["explain_overflow"].source == "So."
     assert any("forged" in c.source for c in notebook.cells if "nbgrader" not in c.metadata)
     assert (course / "autograded" / "ann" / "toy" / "toy.ipynb").stat().st_mode & 0o777 == 0o444
+
+
+PICTURE = {"image/png": "iVBORw0KGgo="}
+
+
+def submit_pictures(course: Path, text: str, attachments: dict[str, Any]) -> None:
+    path = submit(course, "ann", explain_overflow=text)
+    tree = json.loads(path.read_text())
+    cell = next(c for c in tree["cells"] if c["source"] == text)
+    cell["attachments"] = attachments
+    path.write_text(json.dumps(tree))
+
+
+def test_the_graded_notebook_and_its_pages_hold_the_essays_picture(course, toy_grader):
+    evil = '"><script>alert(1)</script>'
+    submit_pictures(
+        course,
+        f"![x](attachment:image.png) ![x](attachment:lost.png) ![x](attachment:{quote(evil)})",
+        {"image.png": PICTURE, "unused.png": PICTURE, evil: {"image/gif": "R0lGODlh"}},
+    )
+    record_all(course, toy_grader)
+    notebook = graded_notebook(course, "ann")
+    nbformat.validate(notebook)
+    (cell,) = [c for c in notebook.cells if c.get("attachments")]
+    assert cell.metadata.nbgrader.grade_id == "explain_overflow"
+    assert cell.attachments == {"picture-1.png": PICTURE, "picture-2.gif": {"image/gif": "R0lGODlh"}}
+    config = course_config(course)
+    result = NbGraderAPI(course_settings(course, config), config=config).generate_feedback("toy", "ann")
+    assert result["success"], result
+    feedback = (course / "feedback" / "ann" / "toy" / "toy.html").read_text()
+    for page in (feedback, formgrader_page(course, "ann")):
+        sources = re.findall(r"<img[^>]*src=\"([^\"]*)", page)
+        assert sources == ["data:image/png;base64,iVBORw0KGgo=", "data:image/gif;base64,R0lGODlh"]
+        assert "alert(1)" not in page
+
+
+def formgrader_page(course: Path, student: str) -> str:
+    """As nbgrader's SubmissionHandler renders it."""
+    config = course_config(course)
+    config.HTMLExporter.template_name = "formgrade"
+    config.HTMLExporter.extra_template_basedirs = [handlers.template_path]
+    names = (
+        "assignment_id",
+        "notebook_id",
+        "submission_id",
+        "student",
+        "last_name",
+        "first_name",
+        "notebook_path",
+    )
+    resources = {**dict.fromkeys(names, "x"), "index": 0, "total": 1, "base_url": "/"}
+    path = course / "autograded" / student / "toy" / "toy.ipynb"
+    return HTMLExporter(config=config).from_filename(str(path), resources=resources)[0]
 
 
 def test_stock_generate_assignment_makes_the_same_notebook(course):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .ingest import SECRET, TIMESTAMP, SubmittedFile, read_beside
 from .outputs import clean_text
-from .page import escape, highlight, outputs_html, page, section_link
+from .page import escape, highlight, outputs_html, page, pictures_html, section_link
 from .store import write_soon, write_whole
 from .verdict import CellOutcome, ExerciseVerdict, SubmissionVerdict, TestVerdict
 
@@ -144,7 +144,8 @@ def _test(test: TestVerdict, book: str) -> str:
 def _answer(exercise: ExerciseVerdict, verdict: SubmissionVerdict) -> str:
     if exercise.manual and exercise.id in verdict.manual_answers:
         text = clean_text(verdict.manual_answers[exercise.id], 20_000)
-        return f"<details open><summary>Your answer</summary><pre class=text>{escape(text)}</pre></details>"
+        shown = pictures_html(verdict.manual_pictures.get(exercise.id, {}))
+        return f"<details open><summary>Your answer</summary><pre class=text>{escape(text)}</pre>{shown}</details>"
     cells = [c for c in verdict.cells if c.exercise == exercise.id and c.origin == "answer"]
     if not cells:
         return ""

@@ -127,7 +127,16 @@ def _grade(cell: NotebookNode, verdict: SubmissionVerdict) -> None:
     if cell.cell_type == "code":
         cell.outputs = [grade_output(verdict.exercise(exercise))]
     elif exercise in verdict.manual_answers:
-        cell.source = safe_markdown(clean_source(verdict.manual_answers[exercise]))
+        fill_text(cell, exercise, verdict)
+
+
+def fill_text(cell: NotebookNode, exercise: str, verdict: SubmissionVerdict) -> None:
+    """Put a hand-graded answer and its pictures into its text cell."""
+    pictures = verdict.manual_pictures.get(exercise, {})
+    cell.source = safe_markdown(clean_source(verdict.manual_answers[exercise]), pictures)
+    cell.pop("attachments", None)
+    if pictures:
+        cell.attachments = nbformat.from_dict(pictures)
 
 
 def grade_output(exercise: ExerciseVerdict) -> NotebookNode:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .outputs import clean_text, safe_outputs
+from .pictures import KINDS, Pictures
 
 STYLE = (Path(__file__).parent / "templates" / "page.css").read_text(encoding="utf-8")
 #: Nothing may be loaded, run or sent, even if something hostile came through.
@@ -91,6 +92,16 @@ def _data_html(data: dict[str, str]) -> str:
         if kind in data:
             return f'<p><img alt="A picture that this cell drew" src="data:{kind};base64,{data[kind]}"></p>'
     return f'<pre class=out tabindex="0">{html.escape(data.get("text/plain", ""))}</pre>'
+
+
+def pictures_html(pictures: Pictures) -> str:
+    """The pictures of an answer, each under the name by which its text refers to it."""
+    return "".join(
+        f'<p><img alt="{html.escape(name)}" src="data:{kind};base64,{html.escape(data)}"></p>'
+        for name, bundle in pictures.items()
+        for kind, data in bundle.items()
+        if kind in KINDS
+    )
 
 
 def link(address: str, text: str) -> str:
