@@ -164,6 +164,23 @@ def test_hand_graded_cells_wait_if_answered(grader, released):
     assert solved.max_score == unsolved.max_score == 10
 
 
+def test_a_hand_graded_answer_keeps_its_picture(grader, released):
+    template = PlainNotebook.load(released, "ps1", "problem1")
+    tree = answer(notebook(released), SOLVED)
+    verdicts = []
+    for picture in ({"image/png": "iVBORw0KGgo="}, {"image/gif": "R0lGODlh"}):
+        labelled(tree, "sum_of_squares_equation").update(
+            source="![x](attachment:image.png)", attachments={"image.png": picture}
+        )
+        verdicts.append(grader.grade(raw(tree)))
+        (name,) = verdicts[-1].manual_pictures["sum_of_squares_equation"]
+        made = template.graded(verdicts[-1])
+        nbformat.validate(made)
+        assert labelled(made, "sum_of_squares_equation")["attachments"] == {name: picture}
+        assert labelled(made, "sum_of_squares_equation")["source"] == f"![x](attachment:{name})"
+    assert verdicts[0].manual_pictures != verdicts[1].manual_pictures
+
+
 def test_changed_missing_moved_and_duplicated_cells_are_mended(grader, released):
     tree = answer(notebook(released), SOLVED)
     labelled(tree, "correct_squares")["source"] = "pass"

@@ -10,6 +10,7 @@ hidden pytest tests (see assignment.py) where that matters.
 
 import ast
 import hashlib
+import json
 import math
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 
 from .cell_names import parse
 from .outputs import clean_text
+from .pictures import Pictures, with_own_names
 from .plain_notebook import PlainCell, PlainNotebook, Planned
 from .reading import read_notebook
 from .sandbox import CellResult, Sandbox, SandboxConfig, Worker
@@ -124,20 +126,15 @@ class PlainGrader:
                     results[cell.template.grade_id] = result
             restarts = worker.restarts
         found = {c.template.grade_id: c for c in plan if c.template is not None}
+        texts, pictures = _answers_by_hand(plan)
         exercises = tuple(_judge(cell, found, results) for cell in template.graded_cells())
         return SubmissionVerdict(
             self.assignment,
             exercises,
             repairs=tuple(repairs),
             cells=tuple(outcomes),
-            manual_answers={
-                c.template.grade_id: c.source
-                for c in plan
-                if c.template is not None
-                and c.template.role == "manual"
-                and c.kind != "code"
-                and not c.untouched
-            },
+            manual_answers=texts,
+            manual_pictures=pictures,
             tier=self.sandbox.tier,
             seconds=round(time.monotonic() - start, 3),
             restarts=restarts,
@@ -163,7 +160,21 @@ class PlainGrader:
 
 
 def _parts(plan: list[Planned]) -> list[str]:
-    return [part for c in plan for part in (c.kind, c.template.grade_id if c.template else "", c.source)]
+    cells = [part for c in plan for part in (c.kind, c.template.grade_id if c.template else "", c.source)]
+    return [*cells, *(json.dumps(c.pictures, sort_keys=True) for c in plan if c.pictures)]
+
+
+def _answers_by_hand(plan: list[Planned]) -> tuple[dict[str, str], dict[str, Pictures]]:
+    """The texts that a person marks, and their pictures."""
+    texts: dict[str, str] = {}
+    pictures: dict[str, Pictures] = {}
+    for cell in plan:
+        if (ours := cell.template) and ours.role == "manual" and cell.kind != "code" and not cell.untouched:
+            own: Pictures = {}
+            texts[ours.grade_id] = with_own_names(cell.source, cell.pictures, own)
+            if own:
+                pictures[ours.grade_id] = own
+    return texts, pictures
 
 
 def _run(worker: Worker, source: str, end: float) -> CellResult:

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from nbgrader.preprocessors import (
 from nbgrader.utils import is_grade, is_locked, is_solution, is_task
 
 from .nbgrader_course import course_config
-from .nbgrader_notebook import clean_source, extra_cells, grade_output, note_cell, outcome_outputs
-from .outputs import safe_markdown
+from .nbgrader_notebook import clean_source, extra_cells, fill_text, grade_output, note_cell, outcome_outputs
+from .pictures import Pictures
 from .reading import ReadCell, ReadResult
 from .verdict import CellOutcome, SubmissionVerdict
 
@@ -52,6 +52,7 @@ class Planned:
     source: str
     template: PlainCell | None = None
     untouched: bool = False
+    pictures: Pictures = field(default_factory=dict)
 
 
 class PlainNotebook:
@@ -99,7 +100,9 @@ class PlainNotebook:
                         f"Cell {cell.index + 1} ({ours.grade_id}) had been made a {cell.kind} cell."
                     )
                 untouched = cell.source.rstrip() == ours.released.rstrip()
-                entries.append(((place, 0, 0), Planned(ours.kind, cell.source, ours, untouched)))
+                entries.append(
+                    ((place, 0, 0), Planned(ours.kind, cell.source, ours, untouched, cell.pictures))
+                )
         entries += self._locked_entries(read, labels, repairs)
         entries.sort(key=lambda entry: entry[0])
         return [planned for _, planned in entries], repairs
@@ -187,7 +190,7 @@ class PlainNotebook:
         if cell.cell_type == "code" and ran and ours.role in ("solution", "manual"):
             cell.source = clean_source(ran[-1].source)
         elif ours.grade_id in verdict.manual_answers:
-            cell.source = safe_markdown(clean_source(verdict.manual_answers[ours.grade_id]))
+            fill_text(cell, ours.grade_id, verdict)
         if cell.cell_type != "code":
             return
         cell.outputs = outcome_outputs(ran[-1]) if ran and not ours.has_hidden_tests else []
