@@ -24,9 +24,13 @@ def without_magics(source: str) -> str:
     return "\n".join("" if line.lstrip()[:1] in ("%", "!", "?") else line for line in lines)
 
 
-def parse(source: str) -> ast.Module | None:
-    """The syntax tree, or None. Survives what breaks the parser: bad syntax, NUL characters, extreme nesting."""
-    if len(source) > MAX_PARSED:
+def parse(source: str, limit: int | None = MAX_PARSED) -> ast.Module | None:
+    """The syntax tree, or None. Survives what breaks the parser: bad syntax, NUL characters, extreme nesting.
+
+    Args:
+        limit: characters of the longest source that is parsed; None parses all.
+    """
+    if limit is not None and len(source) > limit:
         return None
     return _remembered(source) if len(source) <= MAX_REMEMBERED else _parsed(source)
 

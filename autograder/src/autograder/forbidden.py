@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from .cell_names import parse, without_magics
+from .cell_names import parse
 
 #: Ways to reach a function without writing its name. In code that an answer reaches they cannot be judged.
 OPAQUE = {"eval", "exec", "compile", "__import__", "globals", "importlib", "builtins", "__builtins__"}
@@ -127,13 +127,11 @@ def _read(sources: tuple[str, ...]) -> _Module:
 
 def _parse(source: str) -> ast.Module | None:
     """The syntax tree of a cell, IPython's own syntax (`files = !ls`, `torch.exp?`) included. None if it cannot run."""
-    if (tree := parse(source)) is not None:
+    if (tree := parse(source, limit=None)) is not None:
         return tree
-    with warnings.catch_warnings(), contextlib.suppress(ValueError, RecursionError, MemoryError):
+    with warnings.catch_warnings(), contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         warnings.simplefilter("ignore")
-        for form in (without_magics, _as_ipython_reads):
-            with contextlib.suppress(SyntaxError):
-                return ast.parse(form(source))
+        return ast.parse(_as_ipython_reads(source))
     return None
 
 
