@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from .failure import REFUSED
+
 RECURSION_LIMIT = 1000
 
 
@@ -82,7 +84,7 @@ class CellState:
 
 
 def _refusal(name: str) -> ForbiddenCall:
-    return ForbiddenCall(f"{name} may not be used here: write it yourself")
+    return ForbiddenCall(f"{name} {REFUSED}")
 
 
 class _Ban(TorchFunctionMode):

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 import torch
 
+from .failure import REFUSED
+from .values import MAX_NUMBER_KEYS
+
 #: How the refusals of values.py, wire.py and their like begin. What follows, a size or a dtype, is left out.
 _REFUSALS = (
     "only dense tensors with data can leave the notebook",
@@ -24,10 +27,9 @@ _REFUSALS = (
     "too many tensors are held",
     "too many results are held for their derivatives",
     "the computation is too long to be differentiated here",
-    "a dictionary has more than 10000 keys that are not strings",
+    f"a dictionary has more than {MAX_NUMBER_KEYS} keys that are not strings",
 )
 _DTYPE = re.compile(r"(a tensor|an array) of dtype (\w{1,20}) cannot leave the notebook")
-_REFUSED = "may not be used here: write it yourself"
 _ALWAYS_NAMED = ("torch.autograd", "torch.autograd.forward_ad", "torch.Tensor.grad_fn")
 
 
@@ -42,9 +44,9 @@ def unreadable(reported: str) -> str:
 
 def forbidden(reported: str, forbid: Iterable[str]) -> str:
     """Which forbidden call was refused: the name that the exercise forbids, also where a part of it was used."""
-    used = reported.removesuffix(f" {_REFUSED}")
+    used = reported.removesuffix(f" {REFUSED}")
     names = sorted((*forbid, *_ALWAYS_NAMED), key=len, reverse=True)
     name = next(
         (name for name in names if used == name or used.startswith(f"{name}.")), "what this exercise forbids"
     )
-    return f"{name} {_REFUSED}"
+    return f"{name} {REFUSED}"
