@@ -120,7 +120,7 @@ class _Recovery:
         own = self._below_a_question(cell.source) if cell.kind == "code" else None
         if own is None:
             return cell
-        self._repair(f"C{_label(cell)[1:]} began with the text of a question, which was left out.")
+        self._repair(f"Cell {cell.index + 1} began with the text of a question, which was left out.")
         return replace(cell, source=own)
 
     def _below_a_question(self, source: str) -> str | None:

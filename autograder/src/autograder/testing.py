@@ -170,7 +170,7 @@ def _compare(
             _compare(got[key], value, rtol, atol, f"{what}[{key!r}]", check_dtype)
     elif isinstance(expected, list | tuple):
         if not isinstance(got, list | tuple) or len(got) != len(expected):
-            found = _length(got, len(expected)) if isinstance(got, list | tuple) else _kind(got)
+            found = _amount(len(got), len(expected)) if isinstance(got, list | tuple) else _kind(got)
             raise WrongAnswer(f"{what} must be a sequence of {len(expected)} values, got {found}")
         for k, value in enumerate(expected):
             _compare(got[k], value, rtol, atol, f"{what}[{k}]", check_dtype)
@@ -178,11 +178,11 @@ def _compare(
         raise TypeError(f"assert_close: expected must be data, got {type(expected).__name__}")
 
 
-def _kind(value: Any, expected: tuple[int, ...] = ()) -> str:
+def _kind(value: Any) -> str:
     if value is None:
         return "None"
     if isinstance(value, torch.Tensor):
-        return f"a tensor of {_shape(value, expected)}"
+        return f"a tensor of {_shape(value, ())}"
     known = next((kind for kind in _KNOWN_TYPES if type(value) is kind), None)
     if known is None and isinstance(value, list | tuple):
         known = list if isinstance(value, list) else tuple
@@ -194,8 +194,9 @@ _KNOWN_TYPES = (bool, int, float, complex, str, bytes, list, tuple, dict, set, f
 _known_sizes: set[int] = set()
 
 
-def _length(values: Sequence[Any], expected: int) -> str:
-    return "fewer" if len(values) < expected else "more"
+def _amount(count: int, expected: int) -> str:
+    """A count that differs from the expected one, without its value."""
+    return "fewer" if count < expected else "more"
 
 
 def _shape(tensor: torch.Tensor, expected: tuple[int, ...]) -> str:
@@ -205,7 +206,7 @@ def _shape(tensor: torch.Tensor, expected: tuple[int, ...]) -> str:
         return f"shape {sizes}"
     if len(sizes) == len(expected):
         return "another shape with as many axes"
-    return f"another shape with {'more' if len(sizes) > len(expected) else 'fewer'} axes"
+    return f"another shape with {_amount(len(sizes), len(expected))} axes"
 
 
 def _compare_tensors(

@@ -170,9 +170,11 @@ class NotebookShell(InteractiveShell):
         if line is None:
             return
         # What failed at the student's, too, left them with what stands above it.
-        kept = set() if isinstance(error, _CAUSED_HERE) else {_defined(s) for s in body if s.lineno <= line}
+        kept = {_defined(s) for s in body if s.lineno <= line} - {None}
+        if isinstance(error, _CAUSED_HERE):
+            kept.clear()
         for statement in body:
-            if statement.lineno > line and (_defined(statement) is None or _defined(statement) not in kept):
+            if statement.lineno > line and _defined(statement) not in kept:
                 with contextlib.suppress(Exception):
                     exec(compile(ast.Module([statement], []), "<cell>", "exec"), self.user_ns)
 
