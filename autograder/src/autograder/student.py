@@ -19,10 +19,10 @@ import torch
 from torch.utils.weak import TensorWeakRef
 
 from .sandbox.failure import STANDARD, StudentFailure, failure
-from .sandbox.mirror import raw_bytes
 from .sandbox.operations import OPERATIONS, Listed, kind_of
 from .sandbox.remote import Remote, lost
 from .sandbox.submission import Worker
+from .sandbox.values import raw_bytes
 
 __all__ = ["LocalStudent", "OnCall", "RemoteStudent", "StudentFailure", "StudentObject"]
 

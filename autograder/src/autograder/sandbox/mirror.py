@@ -15,21 +15,10 @@ from typing import Any
 import torch
 from torch.utils.weak import TensorWeakRef
 
-from .values import DTYPES, plain_tensor
+from .values import DTYPES, dtype_name, raw_bytes
 from .wire import WireError
 
 MAX_TWINS = 100_000
-_NUMPY_HAS = {torch.float64, torch.float32, torch.int64, torch.bool}
-
-
-def raw_bytes(tensor: torch.Tensor) -> bytes:
-    """The elements in logical order, as bytes."""
-    plain = plain_tensor(tensor)
-    if plain.dtype in _NUMPY_HAS:
-        return plain.numpy().tobytes()
-    plain = plain.contiguous()
-    flat = plain.as_strided((plain.numel(),), (1,))  # an expanded single element counts as contiguous
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 @dataclass
@@ -83,10 +72,13 @@ class TensorTable:
             raise WireError("no such tensor")
         return tensor
 
-    def add(self, number: int, tensor: torch.Tensor, *, borrowed: bool = False) -> None:
+    def add(
+        self, number: int, tensor: torch.Tensor, raw: bytes | None = None, *, borrowed: bool = False
+    ) -> None:
         """Start to follow a tensor; a borrowed one only until the end of the present call.
 
-        Its value travels with it. Its gradient is taken to be None on the other side, so the next frame brings it.
+        Its value, whose bytes are `raw`, travels with it. Its gradient is taken to be None on the other side, so the
+        next frame brings it.
         """
         if number in self._agreed:
             return
@@ -95,7 +87,7 @@ class TensorTable:
         reference = (lambda: tensor) if self._strong else TensorWeakRef(tensor)
         self._agreed[number] = _Agreed(
             reference,
-            raw_bytes(tensor),
+            raw_bytes(tensor) if raw is None else raw,
             None,
             tensor.requires_grad,
             tensor.shape,
@@ -149,7 +141,7 @@ class TensorTable:
             change: dict[str, Any] = {}
             value = raw_bytes(tensor)
             if value != agreed.value or tensor.shape != agreed.shape:
-                change |= {"b": add_buffer(value), "s": list(tensor.shape), "d": _dtype_name(tensor)}
+                change |= {"b": add_buffer(value), "s": list(tensor.shape), "d": dtype_name(tensor)}
                 agreed.value, agreed.shape = value, tensor.shape
             if tensor.is_leaf:
                 change |= self._gradient_change(tensor, agreed, add_buffer)
@@ -171,7 +163,7 @@ class TensorTable:
         agreed.gradient = raw
         if gradient is None:
             return {"g": None}
-        return {"g": {"b": add_buffer(raw), "s": list(gradient.shape), "d": _dtype_name(gradient)}}
+        return {"g": {"b": add_buffer(raw), "s": list(gradient.shape), "d": dtype_name(gradient)}}
 
     def apply(self, changes: Any, buffer: Callable[[Any], bytearray]) -> list[int]:
         """Take over the other side's changes. Returns the numbers of the tensors whose values changed."""
@@ -202,13 +194,6 @@ class TensorTable:
                     f"a tensor could not be brought up to date ({type(error).__name__})"
                 ) from None
         return changed
-
-
-def _dtype_name(tensor: torch.Tensor) -> str:
-    name = str(tensor.dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise WireError(f"a tensor of dtype {name[:40]} cannot leave the notebook")
-    return name
 
 
 def _rebuild(part: Any, buffer: Callable[[Any], bytearray]) -> torch.Tensor:

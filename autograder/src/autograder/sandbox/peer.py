@@ -56,7 +56,7 @@ class Peer:
 
     def _introduce(self, writer: Writer, *, borrowed: bool) -> None:
         for number, (tensor, _) in writer.tensors.items():
-            self.tensors.add(number, tensor, borrowed=borrowed)
+            self.tensors.add(number, tensor, writer.elements(number), borrowed=borrowed)
             if tensor.requires_grad:
                 self._remember(number, tensor)
 
@@ -75,7 +75,7 @@ class Peer:
         finally:
             self._keeping = outer
         for number, tensor in reader.tensors.items():
-            if tensor.is_leaf and (keep or number in leaves):
+            if (keep or number in leaves) and tensor.is_leaf:
                 self.tensors.add(number, tensor)
         self.changed = self.tensors.apply(reply.get("changes", []), reader.buffer)
         reader.settle_containers()
@@ -187,8 +187,8 @@ class Peer:
         keep = (self.keeps() if keep is None else keep) or bool(reply["containers"])
         introduced = {node["i"] for node in inputs if node["$"] == "t"}
         for number, (tensor, _) in writer.tensors.items():
-            if tensor.is_leaf and (keep or number in introduced):
-                self.tensors.add(number, tensor)
+            if (keep or number in introduced) and tensor.is_leaf:
+                self.tensors.add(number, tensor, writer.elements(number))
         reply["keep"] = keep
         reply["changes"] = self.tensors.take_changes(writer.add_buffer)
         buffers = writer.finish()
@@ -219,7 +219,7 @@ class Peer:
         return self.tensors.get(number)
 
     def adopt_tensor(
-        self, number: int, node: dict[str, Any], tensor: torch.Tensor, is_reply: bool
+        self, number: int, node: dict[str, Any], tensor: torch.Tensor, raw: bytes | None, is_reply: bool
     ) -> torch.Tensor:
         """What a tensor just rebuilt becomes here: followed, and a parameter or part of a graph if it was one there."""
         if not self.tensors.is_foreign(number):
@@ -231,7 +231,7 @@ class Peer:
             tensor.requires_grad_(True)
             tensor = tensor if is_reply else self.graphs.enter(number, tensor, inner=inner)
         if not is_reply:
-            self.tensors.add(number, tensor, borrowed=True)
+            self.tensors.add(number, tensor, raw, borrowed=True)
         return tensor
 
     def live_number(self, container: Any) -> int | None:

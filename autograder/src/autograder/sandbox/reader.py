@@ -19,6 +19,7 @@ from .wire import CAPS, Caps, WireError
 
 MAX_AXES = 25
 MAX_NAMED_TUPLES = 256
+_NOTHING = torch.empty(0, dtype=torch.uint8)
 
 
 @functools.lru_cache(maxsize=64)
@@ -34,7 +35,7 @@ class Reader:
         self.tensors: dict[int, torch.Tensor] = {}  # every tensor first described in this frame, by id
         self.mutable: list[Any] = []
         self.is_reply = is_reply
-        self._storages: dict[int, torch.Tensor] = {}
+        self._storages: dict[int, torch.UntypedStorage] = {}
         self._live: list[int] = []
         self._nodes = self._number_keys = self._named_tuples = self._bytes = 0
 
@@ -185,14 +186,18 @@ class Reader:
                 raise WireError("the tensor's layout exceeds its storage")
         else:
             offset = 0
-        if index not in self._storages:
-            self._storages[index] = torch.empty(length, dtype=torch.uint8)
-            if length:
-                self._storages[index].numpy()[:] = np.frombuffer(self.buffers[index], dtype=np.uint8)
-        tensor = torch.empty(0, dtype=dtype).set_(
-            self._storages[index].untyped_storage(), offset, shape, strides
-        )
-        self.tensors[number] = self.peer.adopt_tensor(number, node, tensor, self.is_reply)
+        storage = self._storages.get(index)
+        if storage is None:
+            copied = (
+                torch.frombuffer(self.buffers[index], dtype=torch.uint8).clone()
+                if length
+                else _NOTHING.clone()
+            )
+            storage = self._storages[index] = copied.untyped_storage()
+        tensor = torch.empty(0, dtype=dtype).set_(storage, offset, shape, strides)
+        whole = tensor.nbytes == length and tensor.is_contiguous()
+        raw = bytes(self.buffers[index]) if whole else None
+        self.tensors[number] = self.peer.adopt_tensor(number, node, tensor, raw, self.is_reply)
         return self.tensors[number]
 
     def _reference(self, node: dict[str, Any], depth: int) -> torch.Tensor:

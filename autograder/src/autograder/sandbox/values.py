@@ -30,6 +30,8 @@ DTYPES = {
         *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
     )
 }
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+_NUMPY_HAS = {torch.float64, torch.float32, torch.int64, torch.bool}
 ARRAY_DTYPES = {name: np.dtype(name) for name in DTYPES if name != "bfloat16"} | {
     name: np.dtype(name) for name in ("uint16", "uint32", "uint64")
 }
@@ -49,9 +51,12 @@ class Peer(Protocol):
         """The tensor of that id. Raises WireError if there is none."""
 
     def adopt_tensor(
-        self, number: int, node: dict[str, Any], tensor: torch.Tensor, is_reply: bool
+        self, number: int, node: dict[str, Any], tensor: torch.Tensor, raw: bytes | None, is_reply: bool
     ) -> torch.Tensor:
-        """What a tensor just rebuilt becomes on this side. Raises WireError for an id the other side may not give."""
+        """What a tensor just rebuilt, of those bytes if known, becomes on this side.
+
+        Raises WireError for an id the other side may not give.
+        """
 
     containers: ContainerTable
 
@@ -78,6 +83,7 @@ class Writer:
         ] = {}  # those first described in this frame
         self.mutable: list[Any] = []  # containers, arrays and generators, in the order the Reader meets them
         self._ids: dict[int, int] = {}
+        self._elements: dict[int, bytes] = {}
         self._pending: dict[int, list[tuple[dict[str, Any], torch.Tensor]]] = {}
         self._nodes = self._number_keys = 0
 
@@ -103,6 +109,12 @@ class Writer:
     def add_buffer(self, raw: bytes) -> int:
         self.buffers.append(raw)
         return len(self.buffers) - 1
+
+    def elements(self, number: int) -> bytes:
+        """`raw_bytes` of a tensor first described in this frame; copied once for the frame and whoever asks."""
+        if number not in self._elements:
+            self._elements[number] = raw_bytes(self.tensors[number][0])
+        return self._elements[number]
 
     def finish(self) -> list[bytes]:
         """The buffers, with each storage that tensors share written once."""
@@ -172,18 +184,17 @@ class Writer:
             return {"$": "r", "i": number}
         number = self.peer.new_tensor_id()
         plain = plain_tensor(value)
-        name = str(plain.dtype).removeprefix("torch.")
-        if name not in DTYPES:
-            raise WireError(f"a tensor of dtype {name[:40]} cannot leave the notebook")
-        if plain.numel() * plain.element_size() > self.caps.tensor:
+        name = dtype_name(plain)
+        if plain.nbytes > self.caps.tensor:
             raise WireError(f"the tensor is too large: {plain.numel()} elements")
-        plain = _bounded_span(plain)
+        if not plain.is_contiguous():
+            plain = _bounded_span(plain)
         node: dict[str, Any] = {"$": "t", "i": number, "d": name, "s": list(plain.shape)}
         if value.requires_grad:
             node["rg"] = 1
             if not value.is_leaf:
                 node["in"] = 1  # inside a graph
-        if isinstance(value, torch.nn.Parameter):
+        if type(value) is not torch.Tensor and isinstance(value, torch.nn.Parameter):
             node["p"] = 1
         self._ids[id(value)], self.tensors[number] = number, (value, node)
         self._pending.setdefault(plain.untyped_storage().data_ptr() or -number, []).append((node, plain))
@@ -191,6 +202,10 @@ class Writer:
 
     def _write_storage(self, group: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
         """One buffer with the bytes that the group's tensors cover, then each tensor's place in it."""
+        if len(group) == 1 and group[0][1].is_contiguous():  # nearly always
+            node, tensor = group[0]
+            node.update(b=self.add_buffer(self.elements(node["i"])), o=0, st=list(tensor.stride()))
+            return
         used = [
             (t.storage_offset() * t.element_size(), _extent(t) * t.element_size())
             for _, t in group
@@ -223,6 +238,25 @@ def plain_tensor(value: torch.Tensor) -> torch.Tensor:
         if plain.device.type != "cpu":
             plain = torch.Tensor.cpu(plain)
         return torch.Tensor.resolve_neg(torch.Tensor.resolve_conj(plain)).as_subclass(torch.Tensor)
+
+
+def raw_bytes(tensor: torch.Tensor) -> bytes:
+    """The elements in logical order, as bytes."""
+    plain = plain_tensor(tensor)
+    if plain.dtype in _NUMPY_HAS:
+        return plain.numpy().tobytes()
+    plain = plain.contiguous()
+    flat = plain.as_strided((plain.numel(),), (1,))  # an expanded single element counts as contiguous
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def dtype_name(tensor: torch.Tensor) -> str:
+    """The name under which the tensor's dtype travels. Raises WireError for one that does not."""
+    name = DTYPE_NAMES.get(tensor.dtype)
+    if name is None:
+        shown = str(tensor.dtype).removeprefix("torch.")[:40]
+        raise WireError(f"a tensor of dtype {shown} cannot leave the notebook")
+    return name
 
 
 def _extent(tensor: torch.Tensor) -> int:

@@ -8,6 +8,7 @@ every wait has a deadline, and whatever the bytes are, the outcome is a message 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import select
 import socket
@@ -146,7 +147,11 @@ def receive(
     if magic != MAGIC or length > caps.header:
         raise WireError("not a frame")
     message, lengths = unpack_header(bytes(_read(sock, length, deadline)), caps)
-    return message, [_read(sock, size, deadline) for size in lengths]
+    total = sum(lengths)
+    if len(lengths) < 2 or total > _IN_ONE_PIECE:
+        return message, [_read(sock, size, deadline) for size in lengths]
+    received, ends = _read(sock, total, deadline), itertools.accumulate(lengths)
+    return message, [received[end - size : end] for size, end in zip(lengths, ends, strict=True)]
 
 
 def _read(sock: socket.socket, size: int, deadline: Deadline | None, awaited: bool = False) -> bytearray:
