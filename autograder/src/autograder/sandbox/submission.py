@@ -54,17 +54,17 @@ class CellResult:
 class _Deadline(wire.Deadline):
     """At its end: waits on if the process was kept from running, then interrupts it, then gives up."""
 
-    def __init__(self, seconds: float, process: Process, grace: float):
+    def __init__(self, seconds: float, process: Process, grace: float, waited: float):
         super().__init__(seconds)
         self._seconds, self._process, self._grace = seconds, process, grace
-        self._waited, self.extended = process.waited_for_processor(), 0.0
+        self.waited, self.extended = waited, 0.0
 
     def expire(self) -> float:
         if self.expired:
             return 0.0
         waited = self._process.waited_for_processor()
-        more = min(waited - self._waited, MAX_EXTENSION * self._seconds - self.extended)
-        self._waited = waited
+        more = min(waited - self.waited, MAX_EXTENSION * self._seconds - self.extended)
+        self.waited = waited
         if more > 0.05:
             self.extended += more
             return more
@@ -82,6 +82,15 @@ class _Limits:
     seed: int | None
     left: float
     room: int = MAX_RETURNED  # bytes that replies may still bring
+    process: Process | None = None
+    waited: float = (
+        0.0  # what the process had waited for a processor when the block began, or a deadline grew by it
+    )
+
+    def waited_of(self, process: Process) -> float:
+        if self.process is not process:  # the first, or one that was started since
+            self.process, self.waited = process, process.waited_for_processor()
+        return self.waited
 
 
 class Worker:
@@ -244,7 +253,9 @@ class Worker:
         late = f"{name} did not finish within {seconds if allowed is None else allowed:g} seconds"
         process = self._ensure_process()
         self._requests += 1
-        deadline = _Deadline(seconds, process, self._config.interrupt_grace)
+        limits = self._limits
+        waited = process.waited_for_processor() if limits is None else limits.waited_of(process)
+        deadline = _Deadline(seconds, process, self._config.interrupt_grace, waited)
         started = time.monotonic()
         self._open_requests += 1
         try:
@@ -279,10 +290,10 @@ class Worker:
             raise
         finally:
             self._open_requests -= 1
-            if (
-                self._limits is not None and not self._open_requests
-            ):  # one within another is in the outer's time
-                self._limits.left -= time.monotonic() - started - deadline.extended
+            if limits is not None:
+                limits.waited = max(limits.waited, deadline.waited)
+                if not self._open_requests:  # one within another is in the outer's time
+                    limits.left -= time.monotonic() - started - deadline.extended
 
     def _student_error(self, error: dict[str, Any], name: str) -> StudentFailure:
         kind, message = safe(_text(error.get("type")), 100), safe(_text(error.get("message")))
