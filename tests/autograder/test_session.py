@@ -129,3 +129,42 @@ def test_a_test_of_no_exercise_is_reported(course):
     )
     with pytest.raises(AssignmentError, match="belongs to no exercise"):
         Session(Assignment.load("toy", course))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "    return torch.nn.functional.softplus(x)",
+        "    return x.exp().log1p()",
+        "    raise KeyError('k')",
+        "    raise SystemExit",
+        "    return object()",
+        "    pytest.skip('nothing to see')",
+    ],
+)
+def test_the_short_way_ends_as_pytests_protocol_does(session, monkeypatch, answer):
+    source = f"import pytest\nimport torch\ndef softplus(x):\n{answer}"
+    short = outcomes(session, source)
+    monkeypatch.setattr("autograder.session._needs_only_ours", lambda item: False)
+    whole = outcomes(session, source)
+    assert [(o.name, o.status, o.message) for o in short] == [(o.name, o.status, o.message) for o in whole]
+
+
+def test_fixtures_set_up_and_marks_of_a_tests_own_are_honoured(course):
+    path = course / "autograder" / "assignments" / "toy" / "tests" / "test_softplus.py"
+    path.write_text(
+        "import warnings\nimport pytest\nfrom autograder.testing import claim\n\nready = []\n\n"
+        "def setup_function(function):\n    ready.append(function.__name__)\n\n"
+        "@pytest.fixture\ndef three():\n    return 3\n\n"
+        "@claim(points=1, hint='h')\ndef test_set_up(inputs):\n    '''C.'''\n    assert ready == ['test_set_up']\n\n"
+        "@claim(points=1, hint='h')\ndef test_fixture(three):\n    '''C.'''\n    assert three == 3\n\n"
+        "@pytest.mark.filterwarnings('error')\n@claim(points=1, hint='h')\ndef test_mark():\n    '''C.'''\n"
+        "    with pytest.raises(UserWarning):\n        warnings.warn('w')\n"
+    )
+    with Session(Assignment.load("toy", course)) as session:
+        ended = session.run("softplus", None, lambda test: 1)
+    assert [(o.name, o.status) for o in ended] == [
+        ("test_set_up", "passed"),
+        ("test_fixture", "passed"),
+        ("test_mark", "passed"),
+    ]

@@ -6,10 +6,12 @@ a thread of its own, collects, and then waits for jobs in place of its run loop.
 """
 
 import contextlib
+import inspect
 import queue
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -172,9 +174,11 @@ class _Plugin:
     @pytest.fixture
     def inputs(self, request: pytest.FixtureRequest) -> Inputs:
         assert self.job is not None
-        name = request.node.name
+        return self._inputs(request.node.name, self.job)
+
+    def _inputs(self, name: str, job: _Job) -> Inputs:
         common = None if self.common_seed_of is None else self.common_seed_of(name)
-        return Inputs(self.job.seed_of(name), common)
+        return Inputs(job.seed_of(name), common)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed and self.failure is None:
@@ -217,19 +221,46 @@ class _Plugin:
                 continue
             self.last = Outcome(item.name, "passed")
             with testing.recording(self.last.compared), job.around(), bounded_memory():
-                item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+                if _needs_only_ours(item):
+                    self._call(item, job)
+                else:
+                    item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
             outcomes.append(self.last)
             if job.stop_when_fatal and self.last.status in FATAL:
                 ended = self.last.message
         self.job = None
         return outcomes
 
+    def _call(self, item: pytest.Function, job: _Job) -> None:
+        """What pytest's protocol comes to for a test of no other fixtures and marks, which takes it over 1 ms."""
+        ours = {"student": job.student, "inputs": self._inputs(item.name, job)}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                item.obj(**{name: ours[name] for name in item.fixturenames})
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:
+            self._note(error)
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[Any]:
-        if call.excinfo is not None and self.last is not None and self.last.status == "passed":
-            self.last.status, self.last.message = classify(call.excinfo.value)
-            self.last.detail = _author_detail(call.excinfo.value)
+        if call.excinfo is not None:
+            self._note(call.excinfo.value)
         return (yield)
+
+    def _note(self, error: BaseException) -> None:
+        """Make the running test's first error its outcome."""
+        if self.last is not None and self.last.status == "passed":
+            self.last.status, self.last.message = classify(error)
+            self.last.detail = _author_detail(error)
+
+
+def _needs_only_ours(item: pytest.Function) -> bool:
+    """Whether a test is a function with no fixtures but `student` and `inputs`, no set-up and no mark."""
+    marked = next(item.iter_markers(), None) is not None
+    plain = item.cls is None and not marked and not inspect.iscoroutinefunction(item.obj)
+    return plain and {"student", "inputs"}.issuperset(item.fixturenames)
 
 
 def _forget_modules() -> None:

@@ -60,6 +60,8 @@ class StudentFailure(Exception):
 def safe(text: str, limit: int = MAX_MESSAGE) -> str:
     """The text without control, formatting and unassigned characters, at most `limit` characters long."""
     text = str(text)[: 4 * limit]
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     kept = "".join(
         " " if char in "\n\r\t" else char for char in text if char in "\n\r\t" or _is_printable(char)
     )
