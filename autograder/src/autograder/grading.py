@@ -6,9 +6,11 @@ bytes -> read_notebook -> plan_cells -> sandboxed worker runs the cells -> hidde
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -21,6 +23,7 @@ import torch
 from .assignment import Assignment, Exercise
 from .diagnosis import Diagnostician
 from .forbidden import find_forbidden
+from .imports import uncollected
 from .meddling import meddles
 from .reading import read_notebook
 from .recovery import CellPlan, PlannedCell, Template, plan_cells
@@ -47,6 +50,9 @@ def warm_torch() -> None:
 
     In a hidden test that time would count against the student's deadline.
     """
+    if "torch._dynamo" not in sys.modules:
+        with uncollected():
+            importlib.import_module("torch._dynamo")
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1).step()
 
 

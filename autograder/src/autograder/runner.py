@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .assignment import assignment_names
+from .imports import uncollected
 from .ingest import SubmittedFile
 from .sandbox import SandboxConfig
 from .sandbox.client import Offer, Zygote, use_offered
@@ -135,6 +136,9 @@ class Graders:
 
 
 def _grade_here(files: list[SubmittedFile], options: Options, offer: Offer | None) -> Iterator[Graded]:
+    with uncollected():
+        from . import grading  # noqa: F401
+
     use_offered(offer)
     graders = Graders(options)
     try:
@@ -191,9 +195,7 @@ def _pool(options: Options, jobs: int, offer: Offer | None = None) -> Iterator[P
     os.environ.update(ONE_THREAD)  # as OpenBLAS makes its threads when it is imported
     if sys.platform == "linux":
         context: BaseContext = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["autograder.grading", "torch._dynamo"]
-        )  # torch.optim needs the latter
+        context.set_forkserver_preload(["autograder.preloaded"])
     else:
         context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(jobs, context, _open_process, (options, dict(os.environ), offer))

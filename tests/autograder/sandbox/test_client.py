@@ -133,6 +133,11 @@ def test_ordinary_magics_run(worker):
     assert worker.run_cell("%precision 3\n%load_ext autoreload\n%autoreload 2").status == "ok"
 
 
+def test_garbage_is_collected_as_in_any_notebook(worker):
+    shown = worker.run_cell("import gc\n(gc.isenabled(), gc.get_threshold())").outputs
+    assert shown[0]["data"]["text/plain"] == str((True, gc.get_threshold()))
+
+
 def test_data_loader_workers_and_compile_fall_back(worker):
     result = worker.run_cell(
         "import torch\nfrom torch.utils.data import DataLoader, TensorDataset\n"

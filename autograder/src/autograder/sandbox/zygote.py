@@ -71,6 +71,7 @@ def _own_modules() -> dict[str, dict[str, Any]]:
 
 
 def _prepare(control: socket.socket, config: dict[str, Any]) -> dict[str, Any]:
+    gc.disable()  # among what is imported there is no garbage, and looking for it takes a sixth of the time
     os.umask(0o077)
     sys.meta_path.insert(0, _MemoryLoader(_own_modules()))
     sys.modules[__package__].__path__ = []
@@ -92,6 +93,7 @@ def _prepare(control: socket.socket, config: dict[str, Any]) -> dict[str, Any]:
     report["tasks"] = 0 if config["tier"] == "namespaces" else _tasks_of_user()
     gc.collect()
     gc.freeze()
+    gc.enable()
     return report
 
 
