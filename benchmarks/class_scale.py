@@ -1,7 +1,7 @@
 """A whole class: speed by number of processes, memory, recording, and a run that is killed and resumed.
 
     .venv/bin/python benchmarks/class_scale.py --count 1000
-    .venv/bin/python benchmarks/class_scale.py --count 10000 --floods 0
+    .venv/bin/python benchmarks/class_scale.py --count 10000 --once
 
 The class solves the eight-function notebook of benchmarks/grading.py; each submission differs in a comment, so that no
 verdict can come from the store. Every run's marks are checked. Bars: recording 1,000 verdicts under 60 s; no grading
@@ -189,6 +189,11 @@ def main() -> None:
         "--floods", type=int, default=1, choices=(0, 1), help="measure memory under floods too"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moment of the kill")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="grade with --jobs processes, again from the store, and record; nothing else",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="class-scale-") as name:
         folder = Path(name)
@@ -200,7 +205,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path, course: Path) -> None:
     count, rates = options.count, {}
     print(f"{count} submissions\n\n| what | figure |\n|---|---|")
-    for jobs in sorted({1, options.jobs}):
+    for jobs in [options.jobs] if options.once else sorted({1, options.jobs}):
         target = new_class(folder, course, count)
         seconds, peak = graded(target, course, jobs)
         check_marks(target / "marks.json", count)
@@ -215,6 +220,8 @@ def measure(options: argparse.Namespace, folder: Path, course: Path) -> None:
             print(f"| a second run, all from the store | {again:.1f} s |")
             print(f"| a run that records them, start included | {recorded:.1f} s |", flush=True)
         shutil.rmtree(target)
+    if options.once:
+        return
     if options.jobs > 1:
         ratio = rates[options.jobs] / rates[1]
         print(f"| {options.jobs} jobs over 1 job | {ratio:.2f} times |")
