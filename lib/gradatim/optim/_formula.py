@@ -5,7 +5,8 @@ same step without temporaries, on one tensor or on a list of them. Tests hold th
 
     the formula        when autograd, torch.compile or a captured graph has to see through the step;
     lists of tensors   on an accelerator, and for small tensors on a CPU (one call for many tensors);
-    blocks             for large tensors on a CPU: a block of each operand fits the cache, so memory is read once.
+    blocks             for large tensors on a CPU: a block of each operand fits the cache, so memory is read once,
+                       and what is new in one block lies where it lay in the last: no fresh memory.
 """
 
 import copy

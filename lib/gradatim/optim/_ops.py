@@ -6,10 +6,11 @@ many small tensors. A name ending in `_` changes its first argument, as in torch
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -140,3 +141,55 @@ many = Ops(
     to_float32=lambda xs: [x.float() for x in xs],
     each=lambda f, *columns: [f(*row) for row in zip(*columns, strict=True)],
 )
+
+
+class Room:
+    """Memory for the new tensors of one block, which the next block takes again.
+
+    Fresh memory costs a page fault for every 4 KiB, often more than the arithmetic on it.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0  # since the block began
+        self.views: dict[Any, Tensor] = {}
+        self.numbers: dict[Any, Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        """A tensor of x's shape and dtype, x contiguous; the first of a block lies where that of the last one lay."""
+        place, self.taken = (self.taken, x.dtype), self.taken + 1
+        view = self.views.get((place, x.shape))
+        if view is None:
+            memory = self.views.get(place)
+            if memory is None or memory.numel() < x.numel():
+                memory = self.views[place] = x.new_empty(x.numel())
+            view = self.views[place, x.shape] = memory[: x.numel()].view(x.shape)
+        return view
+
+    def number(self, x: Tensor, c: Any) -> Any:
+        """c; as a tensor of x's dtype if it is a number."""
+        if isinstance(c, Tensor):
+            return c
+        wrapped = self.numbers.get((c, x.dtype))
+        if wrapped is None:
+            wrapped = self.numbers[c, x.dtype] = torch.tensor(c, dtype=x.dtype)
+        return wrapped
+
+
+def one_in(room: Room) -> Ops:
+    """`one`, with new tensors taken from `room`; a number is wrapped into a tensor once, not by each call."""
+    like, number = room.like, room.number
+    return replace(
+        one,
+        neg=lambda x: torch.neg(x, out=like(x)),
+        abs=lambda x: torch.abs(x, out=like(x)),
+        sqrt=lambda x: torch.sqrt(x, out=like(x)),
+        add=lambda x, y, c: torch.add(x, y, alpha=c, out=like(x)),
+        shift_=lambda x, c: x.add_(number(x, c)),
+        shift=lambda x, c: torch.add(x, number(x, c), out=like(x)),
+        mul_=lambda x, y: x.mul_(number(x, y)),
+        mul=lambda x, y: torch.mul(x, number(x, y), out=like(x)),
+        div_=lambda x, y: x.div_(number(x, y)),
+        lerp=lambda x, y, c: torch.lerp(x, y, c, out=like(x)),
+        addcmul=lambda x, y, z, c: torch.addcmul(x, y, z, value=c, out=like(x)),
+        div=lambda x, y: torch.div(x, y, out=like(x)),
+    )

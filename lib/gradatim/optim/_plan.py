@@ -1,16 +1,17 @@
 """How the work of a step is cut into calls of a rule's in-place form."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._ops import Ops, many, one
+from ._ops import Ops, Room, many, one, one_in
 
 HALF = (torch.float16, torch.bfloat16)
-BLOCK = 262_144  # elements per thread, 1 MiB of float32 an operand: calls cost little and a cache holds all
-BATCH = BLOCK  # elements of small tensors that share a call
+WHOLE = 2**20  # elements per thread, 4 MiB of float32 an operand: a cache holds all operands
+BLOCK = 2**19  # elements per thread of a block, where a tensor is larger
+BATCH = 2**18  # elements of small tensors that share a call
 SMALL = 32_768  # elements: below this the cost of a call outweighs the cost of the arithmetic
 WIDENED = 2**26  # elements of half precision that are widened to float32 at a time: 512 MiB
 
@@ -47,13 +48,20 @@ def plan(
         yield many, thetas, gs, columns
         return
     limit = BATCH if cached else WIDENED
+    sizes = [theta.numel() for theta in thetas]
+    room = Room()
+    ops_in_room = one_in(room) if cached and max(sizes) > SMALL else one
     batch: list[int] = []
     held = 0
-    for i, size in enumerate([theta.numel() for theta in thetas]):
+    for i, size in enumerate(sizes):
         if cached and size > SMALL:
-            yield from _blocks(
-                thetas[i], gs[i], tuple([column[i] for column in columns]), elementwise=elementwise
-            )
+            operands = (thetas[i], gs[i], *[column[i] for column in columns])
+            if not elementwise or not all(x.is_contiguous() for x in operands):
+                yield one, operands[0], operands[1], operands[2:]
+                continue
+            for theta, g, *state in _blocks(operands):
+                room.taken = 0
+                yield ops_in_room, theta, g, tuple(state)
             continue
         if batch and held + size > limit:
             yield many, *pick(batch, thetas, gs, columns)
@@ -65,16 +73,13 @@ def plan(
         yield (many, thetas, gs, columns) if whole else (many, *pick(batch, thetas, gs, columns))
 
 
-def _blocks(theta: Tensor, g: Tensor, state: tuple[Tensor, ...], *, elementwise: bool) -> Iterator[Call]:
-    length = BLOCK * torch.get_num_threads()
-    operands = (theta, g, *state)
-    if not elementwise or theta.numel() <= length or not all(x.is_contiguous() for x in operands):
-        yield one, theta, g, state
-        return
-    for theta_block, g_block, *blocks in zip(
-        *(torch.split(x.view(-1), length) for x in operands), strict=True
-    ):
-        yield one, theta_block, g_block, tuple(blocks)
+def _blocks(operands: tuple[Tensor, ...]) -> Iterable[tuple[Tensor, ...]]:
+    """Contiguous tensors of one size, cut alike."""
+    threads = torch.get_num_threads()
+    if operands[0].numel() <= WHOLE * threads:
+        return (operands,)
+    length = BLOCK * threads
+    return zip(*(torch.split(x.view(-1), length) for x in operands), strict=True)
 
 
 def pick(

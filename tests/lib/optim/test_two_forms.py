@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gradatim.optim import _formula, _plan
+from gradatim.optim._ops import Room, one_in
 
 from .members import FORMULAS, MEMBERS, drive
 
@@ -57,6 +58,7 @@ def test_every_plan_takes_the_formulas_steps(member, plan):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Sizes at which these tests' tensors count as large, so that blocks and batches are cut."""
+    monkeypatch.setattr(_plan, "WHOLE", 9)
     monkeypatch.setattr(_plan, "BLOCK", 8)
     monkeypatch.setattr(_plan, "BATCH", 12)
     monkeypatch.setattr(_plan, "SMALL", 6)
@@ -89,15 +91,45 @@ def test_the_plan_cuts_where_it_says(small_blocks):
             sizes = [x.numel() for x in theta] if isinstance(theta, list) else theta.numel()
             calls.append(sizes)
 
-    params = [torch.zeros(n, requires_grad=True) for n in (5, 20, 5, 5, 7)]
+    params = [torch.zeros(n, requires_grad=True) for n in (5, 20, 5, 5, 9)]
     for p in params:
         p.grad = torch.zeros_like(p)
     Recorder(params, {"weight_decay": 0}).step()
-    assert calls == [8, 8, 4, [5, 5], 7, [5]]
-    for foreach, expected in ((True, [[5, 20, 5, 5, 7]]), (False, [5, 20, 5, 5, 7])):
+    assert calls == [8, 8, 4, [5, 5], 9, [5]]
+    for foreach, expected in ((True, [[5, 20, 5, 5, 9]]), (False, [5, 20, 5, 5, 9])):
         calls.clear()
         Recorder(params, {"weight_decay": 0, "foreach": foreach}).step()
         assert calls == expected
+
+
+def test_a_block_takes_the_last_blocks_memory():
+    """What `one_in` makes within a block lies apart; the next block, of another size, overwrites it."""
+    room = Room()
+    ops = one_in(room)
+    x, y = torch.full((2, 3), 0.3), torch.full((2, 3), 0.7)
+    root, total = ops.sqrt(x), ops.add(x, y, 3.0)
+    assert torch.equal(root, x.sqrt())
+    assert torch.equal(total, torch.add(x, y, alpha=3.0))
+    room.taken = 0
+    short, longer = ops.shift(x.view(-1)[:4], 0.1), ops.mul(torch.full((7,), 0.3), 0.7)
+    assert short.data_ptr() == root.data_ptr()
+    assert torch.equal(short, torch.full((4,), 0.3) + 0.1)
+    assert torch.equal(longer, torch.full((7,), 0.3) * 0.7)  # 7 do not fit where `total` lay
+    assert torch.equal(total, torch.add(x, y, alpha=3.0))
+    room.taken = 0
+    assert ops.neg(x.double()).dtype == torch.float64
+
+
+def test_a_number_is_wrapped_in_the_tensors_dtype():
+    """0.3 in float64 is not float32's 0.3, and a wrapped number must not be mistaken for another one."""
+    ops = one_in(Room())
+    for dtype in (torch.float32, torch.float64):
+        x = torch.full((3,), 0.7, dtype=dtype)
+        for c in (0.3, 0.9):
+            assert torch.equal(ops.mul(x, c), x * c)
+            assert torch.equal(ops.shift_(x.clone(), c), x + c)
+            assert torch.equal(ops.div_(x.clone(), c), x / c)
+        assert torch.equal(ops.mul_(x.clone(), x), x * x)
 
 
 def test_layouts_that_cannot_be_cut_are_stepped_whole(member, small_blocks):
