@@ -376,6 +376,31 @@ def test_muon_brings_every_singular_value_near_one_whatever_the_scale():
     assert half.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_muon_rounds_every_product_whichever_way_it_multiplies(shape, monkeypatch):
+    """bfloat16 products, and float32 products of the same factors: only a sum's last bit can tip a rounding."""
+    g = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    ways = {}
+    for native in (True, False):
+        monkeypatch.setattr("gradatim.optim.muon.CPU_MULTIPLIES_BFLOAT16", native)
+        ways[native] = [optim.newton_schulz(g, steps=steps) for steps in (1, 5)]
+    for one, other in zip(ways[True], ways[False], strict=True):
+        assert one.dtype == other.dtype == torch.bfloat16
+        torch.testing.assert_close(one, other, rtol=2**-6, atol=2**-6)
+    assert (ways[True][0] != ways[False][0]).float().mean() < 0.02  # without rounding the Gram matrix: 6 %
+
+
+def test_muon_steps_as_torch_where_float32_multiplies():
+    start = torch.randn(24, 40, generator=torch.Generator().manual_seed(1))
+    ends = []
+    for make in (optim.Muon, torch.optim.Muon):
+        theta = torch.nn.Parameter(start.clone())
+        theta.grad = start.cos()
+        make([theta], lr=0.3, momentum=0.7, weight_decay=0.1).step()
+        ends.append(theta.detach())
+    torch.testing.assert_close(*ends, rtol=0, atol=0.3 * 2**-6)
+
+
 def quadratic():
     scales = np.array([0.3, 1.0, 3.0, 0.5, 2.0, 0.7]).reshape(START.shape)
     return scales, lambda theta: (torch.tensor(scales) * theta.square()).sum() / 2
