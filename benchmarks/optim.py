@@ -1,12 +1,15 @@
-"""Optimizer steps against torch's, in one run: `python benchmarks/optim.py [--compiled] [--rounds 15] [--device cuda]`.
+"""Optimizer steps against torch's, in one run: `python benchmarks/optim.py [--compiled] [--rounds 45] [--device cuda]`.
 
-In every round each contestant takes its steps in turn, so a busy machine slows all of them alike; a figure is the
-median over the rounds of the ratio within a round. Below 1 means that ours is faster. On a CPU the clock is the
-process's own time and one thread is used; on a GPU it is wall time around a synchronised run.
+In every round the contestants take their steps in a shuffled order, so a busy machine slows all of them alike; a
+figure is the median over the rounds of the ratio within a round. Below 1 means that ours is faster. Where an
+optimizer's memory happens to lie changes its time by 3 %, so a third of the rounds each is taken with contestants
+made anew, ours first, last or between. On a CPU the clock is the process's own time and one thread is used; on a GPU
+it is wall time around a synchronised run.
 Peak memory is what a step allocates at most beyond the parameters, gradients and state.
 """
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -49,25 +52,39 @@ def parameters(count: int, shape: tuple[int, ...], device: str) -> list[torch.nn
     return params
 
 
-def contestants(rule: str, case: str, device: str, compiled: bool) -> dict[str, Callable[[], Any]]:
-    """The steps to compare, warmed up: state exists and nothing is compiled inside the timing."""
+def contestants(
+    rule: str, case: str, device: str, compiled: bool, placement: int = 0
+) -> dict[str, Callable[[], Any]]:
+    """The steps to compare, warmed up: state exists and nothing is compiled inside the timing.
+
+    They are made in an order that `placement` turns.
+    """
     name, options = RULES[rule]
     ours, torchs = getattr(gradatim.optim, name), getattr(torch.optim, name)
 
     def params() -> list[torch.nn.Parameter]:
         return parameters(*CASES[case], device)
 
-    steps = {"ours": ours(params(), **options).step, "default": torchs(params(), **options).step}
+    makers: dict[str, Callable[[], Callable[[], Any]]] = {
+        "ours": lambda: ours(params(), **options).step,
+        "default": lambda: torchs(params(), **options).step,
+    }
     if name not in NO_FOREACH:
-        steps["foreach"] = torchs(params(), **options, foreach=True).step
+        makers["foreach"] = lambda: torchs(params(), **options, foreach=True).step
     if name in HAS_FUSED:
-        steps["fused"] = torchs(params(), **options, fused=True).step
+        makers["fused"] = lambda: torchs(params(), **options, fused=True).step
     if compiled:
         torch.compiler.reset()  # each optimizer is a recompilation of `step`, and their number is limited
-        steps["compiled"] = torch.compile(ours(params(), **options).step, fullgraph=True)
+        makers["compiled"] = lambda: torch.compile(ours(params(), **options).step, fullgraph=True)
+    names = list(makers)
+    turned = names[placement % len(names) :] + names[: placement % len(names)]
+    steps = {name: makers[name]() for name in turned}
     for step in steps.values():
         for _ in range(3):
+            start = time.perf_counter()
             step()
+            if time.perf_counter() - start > 1:  # as warm as it will be
+                break
     return steps
 
 
@@ -109,10 +126,14 @@ def compare(rule: str, case: str, device: str, compiled: bool, rounds: int) -> s
     once = seconds(steps["ours"], 1, device)
     repeats = max(1, round(0.02 / once))
     rounds = max(3, min(rounds, round(10 / once)))
+    of_one_making = rounds if compiled else max(1, rounds // 3)  # to compile anew takes too long
     times: dict[str, list[float]] = {name: [] for name in steps}
+    shuffled = random.Random(0)
     for turn in range(rounds):
-        order = list(steps)
-        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+        if turn and turn % of_one_making == 0:
+            steps.clear()
+            steps = contestants(rule, case, device, compiled, turn // of_one_making)
+        for name in shuffled.sample(sorted(steps), len(steps)):
             times[name].append(seconds(steps[name], repeats, device))
 
     def ratio(mine: str, theirs: str) -> str:
@@ -135,7 +156,7 @@ def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--compiled", action="store_true", help="add the step compiled by torch.compile")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=45)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rules", nargs="*", default=list(RULES), help="names as in the first column")
     arguments = parser.parse_args()
