@@ -8,6 +8,7 @@ its parent.
 
 import argparse
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from gradatim.search import (
     ASHA,
     BatSearch,
     Choice,
-    Comparison,
     GeneticSearch,
     GPSearch,
     GridSearch,
@@ -26,6 +26,7 @@ from gradatim.search import (
     OptunaSampler,
     PopulationBasedTraining,
     RandomSearch,
+    Sampler,
     SobolSearch,
     Space,
     SuccessiveHalving,
@@ -34,6 +35,7 @@ from gradatim.search import (
     Uniform,
     compare,
 )
+from gradatim.search.study import Objective
 
 EPOCHS = 9
 BRANIN = Space({"x": Uniform(-5.0, 10.0), "y": Uniform(0.0, 15.0)})
@@ -133,12 +135,16 @@ def single_fidelity(budget: int) -> dict:
     return own | peers
 
 
-def report(title: str, found: list[Comparison]) -> None:
-    """A table of the best values found: median and quartiles over the seeds."""
+def report(
+    title: str, objective: Objective, space: Space, samplers: dict[str, Sampler], **limits: Any
+) -> None:
+    """A table of the best values found: median and quartiles over the seeds. Each row is printed when it is known."""
     print(
-        f"\n{title}\n\n| method | median | 25 % | 75 % | spent | ms per proposal |\n|---|---:|---:|---:|---:|---:|"
+        f"\n{title}\n\n| method | median | 25 % | 75 % | spent | ms per proposal |\n|---|---:|---:|---:|---:|---:|",
+        flush=True,
     )
-    for one in found:
+    for name, sampler in samplers.items():
+        (one,) = compare(objective, space, {name: sampler}, **limits)
         low, middle, high = np.quantile(one.best, [0.25, 0.5, 0.75])
         cost = f"{np.mean(one.spent):.0f} | {1e3 * one.seconds_per_proposal:.1f}"
         print(f"| {one.name} | {middle:.4g} | {low:.4g} | {high:.4g} | {cost} |", flush=True)
@@ -157,7 +163,11 @@ def main() -> None:
             samplers = {"grid": GridSearch(side)} | single_fidelity(1)
             report(
                 f"{name}, {options.trials} trials, {options.seeds} seeds",
-                compare(objective, space, samplers, seeds=seeds, trials=options.trials),
+                objective,
+                space,
+                samplers,
+                seeds=seeds,
+                trials=options.trials,
             )
     if options.only in (None, "network"):
         budget = options.trials * EPOCHS
@@ -170,7 +180,11 @@ def main() -> None:
         }
         report(
             f"digits network, {budget} epochs, {options.seeds} seeds",
-            compare(Network(), NETWORK, samplers, seeds=seeds, budget=budget),
+            Network(),
+            NETWORK,
+            samplers,
+            seeds=seeds,
+            budget=budget,
         )
 
 

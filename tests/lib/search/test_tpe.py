@@ -18,7 +18,7 @@ from gradatim.search import (
     Trial,
     Uniform,
 )
-from gradatim.search.tpe import bandwidths, split_good_bad
+from gradatim.search.tpe import bandwidths, joint_bandwidths, split_good_bad
 
 UNIT = Space({"x": Uniform(0.0, 1.0)})
 MIXED = Space({"x": LogUniform(1e-3, 1.0), "k": Int(1, 6), "o": Choice(["a", "b", "c"])})
@@ -34,6 +34,37 @@ def test_bandwidths_by_hand():
     np.testing.assert_allclose(bandwidths(np.array([0.9, 0.1, 0.35])), [0.4, 0.25, 0.25])
     assert (bandwidths(np.full(200, 0.3)) >= 0.01).all()
     assert bandwidths(np.array([])).shape == (0,)
+
+
+def test_joint_bandwidths_by_hand():
+    # Sorted with the prior's 0.5: .1, .35, .5, .9, without the ends; least width 1 / (3 + 1)**2.
+    np.testing.assert_allclose(joint_bandwidths(np.array([0.9, 0.1, 0.35])), [0.4, 0.25, 0.25])
+    np.testing.assert_allclose(joint_bandwidths(np.array([0.02, 0.03])), [1 / 9, 0.47])
+    np.testing.assert_allclose(joint_bandwidths(np.array([0.5])), [1 / 4])
+    many = joint_bandwidths(np.full(200, 0.3))
+    assert many.min() == 0.03
+    assert joint_bandwidths(np.array([])).shape == (0,)
+
+
+def test_joint_density_by_hand():
+    """Two trials and the prior in two dimensions: each kernel a product of two cut-off normals."""
+    square = Space({"x": Uniform(0.0, 1.0), "y": Uniform(0.0, 1.0)})
+    joint = ParzenEstimator(square, ["x", "y"], [{"x": 0.2, "y": 0.6}, {"x": 0.3, "y": 0.9}])
+    # x: 0.2 lies .1 from 0.3, which lies .2 from 0.5; y: 0.6 lies .1 and .3 from 0.5 and 0.9. At least 1/9.
+    for x, y in ((0.1, 0.7), (0.77, 0.25)):
+        by_hand = truncated(x, 0.2, 1 / 9) * truncated(y, 0.6, 0.3)
+        by_hand += truncated(x, 0.3, 0.2) * truncated(y, 0.9, 0.3)
+        by_hand += truncated(x, 0.5, 1.0) * truncated(y, 0.5, 1.0)
+        found = joint.log_density([{"x": x, "y": y}])[0]
+        assert found == pytest.approx(math.log(by_hand / 3), rel=1e-9)
+
+
+def test_joint_kernels_are_as_wide_as_observations_of_the_same_choice_are_apart():
+    space = Space({"x": Uniform(0.0, 1.0), "o": Choice([1, True])})
+    seen = [{"x": 0.1, "o": 1}, {"x": 0.3, "o": True}, {"x": 0.8, "o": 1}]
+    joint = ParzenEstimator(space, ["x", "o"], seen)
+    # Of option 1: 0.1 lies .4 from the prior's 0.5, 0.8 lies .3 from it. The one of option True lies .2, at least 1/4.
+    np.testing.assert_allclose(joint.widths["x"], [0.4, 0.25, 0.3, 1.0])
 
 
 def test_density_ratio_of_two_groups_by_hand():
