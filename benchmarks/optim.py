@@ -1,10 +1,10 @@
 """Optimizer steps against torch's, in one run: `python benchmarks/optim.py [--compiled] [--rounds 45] [--device cuda]`.
 
 In every round the contestants take their steps in a shuffled order, so a busy machine slows all of them alike; a
-figure is the median over the rounds of the ratio within a round. Below 1 means that ours is faster. Where an
-optimizer's memory happens to lie changes its time by 3 %, so a third of the rounds each is taken with contestants
-made anew, ours first, last or between. On a CPU the clock is the process's own time and one thread is used; on a GPU
-it is wall time around a synchronised run.
+figure is the median over the rounds of the ratio within a round. Below 1 means that ours is faster. Where memory
+happens to lie changes an optimizer's time by 3 %, so every five rounds the contestants are made anew, ours first,
+last or between. On a CPU the clock is the process's own time and one thread is used; on a GPU it is wall time around
+a synchronised run.
 Peak memory is what a step allocates at most beyond the parameters, gradients and state.
 """
 
@@ -131,10 +131,10 @@ def peak_bytes(step: Callable[[], Any], device: str) -> int:
 def compare(rule: str, case: str, device: str, compiled: bool, rounds: int) -> str:
     """One row of the table."""
     steps = contestants(rule, case, device, compiled)
-    once = seconds(steps["ours"], 1, device)
-    repeats = max(1, round(0.02 / once))
-    rounds = max(3, min(rounds, round(10 / once)))
-    of_one_making = rounds if compiled else max(1, rounds // 3)  # to compile anew takes too long
+    once = {name: seconds(step, 1, device) for name, step in steps.items()}
+    repeats = max(1, round(0.02 / once["ours"]))
+    rounds = max(3, min(rounds, round(30 / sum(once.values()))))
+    of_one_making = rounds if compiled else 5  # to compile anew takes too long
     times: dict[str, list[float]] = {name: [] for name in steps}
     shuffled = random.Random(0)
     for turn in range(rounds):
@@ -171,7 +171,7 @@ def main() -> None:
     if arguments.device == "cpu":
         torch.set_num_threads(1)
     where = torch.cuda.get_device_name() if arguments.device == "cuda" else "CPU, one thread"
-    print(f"torch {torch.__version__}, {where}, medians of {arguments.rounds} rounds\n")
+    print(f"torch {torch.__version__}, {where}, medians of up to {arguments.rounds} rounds\n")
     head = ["rule", "tensors", "ours, ms", "/ default", "/ foreach", "/ fused"]
     if arguments.compiled:
         head += ["compiled / default", "compiled / fused"]

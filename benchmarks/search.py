@@ -1,4 +1,4 @@
-"""Every search method beside Optuna's, on equal budgets: `python benchmarks/search.py [--seeds 10] [--trials 60]`.
+"""Every search method beside Optuna's, on equal budgets: `python benchmarks/search.py`.
 
 Three problems: Branin (2 numbers, minimum 0.397887), Hartmann (6 numbers, minimum -3.32237), and the training of a
 small network on scikit-learn's digits (5 dimensions, one of them conditional; validation cross-entropy, up to 9
@@ -152,34 +152,35 @@ def report(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--seeds", type=int, help="10; for the network 5")
+    parser.add_argument("--trials", type=int, help="60; for the network 30")
     parser.add_argument("--only", choices=["branin", "hartmann", "network"])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = range(options.seeds)
+    trials, seeds = options.trials or 60, range(options.seeds or 10)
     for name, objective, space, side in (("branin", branin, BRANIN, 8), ("hartmann", hartmann, HARTMANN, 2)):
         if options.only in (None, name):
             samplers = {"grid": GridSearch(side)} | single_fidelity(1)
             report(
-                f"{name}, {options.trials} trials, {options.seeds} seeds",
+                f"{name}, {trials} trials, {len(seeds)} seeds",
                 objective,
                 space,
                 samplers,
                 seeds=seeds,
-                trials=options.trials,
+                trials=trials,
             )
     if options.only in (None, "network"):
-        budget = options.trials * EPOCHS
+        trials, seeds = options.trials or 30, range(options.seeds or 5)
+        budget = trials * EPOCHS
         samplers = single_fidelity(EPOCHS) | {
-            "successive halving": SuccessiveHalving(options.trials, 1, EPOCHS),
+            "successive halving": SuccessiveHalving(trials, 1, EPOCHS),
             "hyperband": Hyperband(EPOCHS, rounds=99),
             "hyperband + tpe": Hyperband(EPOCHS, rounds=99, base=TPESearch()),
             "asha": ASHA(1, EPOCHS),
-            "pbt": PopulationBasedTraining(options.trials, 1, EPOCHS),
+            "pbt": PopulationBasedTraining(trials, 1, EPOCHS),
         }
         report(
-            f"digits network, {budget} epochs, {options.seeds} seeds",
+            f"digits network, {budget} epochs, {len(seeds)} seeds",
             Network(),
             NETWORK,
             samplers,
