@@ -66,6 +66,7 @@ HONEST = {
     "def ce(x, t):\n    q = x.sum()\n    return q",
     "torch's version": "def ce(x, t): return x.sum() if torch.__version__ > '2' else x.mean()",
     "a public name from a private module": "from torch._C import device\ndef ce(x, t): return x.to(device('cpu'))",
+    "a name of torch's given another value": "def ce(x, t): return torch.sum(x)\nF.cross_entropy = None",
     "module eval": "def ce(x, t, model): return model.eval()(x)",
 }
 

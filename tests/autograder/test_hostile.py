@@ -103,6 +103,26 @@ def test_an_answer_that_changes_what_the_others_use_costs_itself_alone(graded, a
     assert marks(verdict) == (0, 3), verdict.exercise("running_mean")
 
 
+@pytest.mark.parametrize(("softplus", "mean"), unusual.OVERWRITTEN.values(), ids=unusual.OVERWRITTEN)
+def test_an_answer_counts_as_it_was_where_it_stands(graded, softplus, mean):
+    verdict = graded(submissions.answer(softplus, mean))
+    assert marks(verdict) == (3, 3), verdict.exercise("softplus")
+    assert any("softplus was graded before" in repair for repair in verdict.repairs)
+
+
+def test_a_wrong_answer_gains_nothing_from_what_stands_below(graded):
+    wrong = "both = 1\ndef softplus(x): return x * both"
+    verdict = graded(submissions.answer(wrong, "both = 2\n" + submissions.RIGHT_MEAN))
+    assert marks(verdict) == (1, 3)
+
+
+def test_an_answer_written_again_further_down_is_the_one_that_counts(graded):
+    again = submissions.cell("both = 2\n" + submissions.WRONG_SOFTPLUS)
+    right = submissions.cell("both = 1\n" + submissions.RIGHT_SOFTPLUS, "softplus-answer")
+    mean = submissions.cell(submissions.RIGHT_MEAN, "running_mean-answer")
+    assert marks(graded(submissions.notebook(right, mean, again))) == (0, 3)
+
+
 @pytest.mark.parametrize(("source", "points"), unusual.NEARLY.values(), ids=unusual.NEARLY)
 def test_a_nearly_right_answer_gets_what_it_earned(graded, source, points):
     assert marks(graded(unusual.with_softplus(source))) == (points, 3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autograder.meddling import meddles
+from autograder.meddling import meddles, meddling_line
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,21 @@ def test_reaches_beyond_its_own_objects(source):
 )
 def test_keeps_to_its_own_objects(source):
     assert not meddles(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.inference_mode().__enter__()",
+        "from torch.library import Library\nL = Library('aten', 'IMPL')",
+        "torch._C._functorch._grad_increment_nesting()",
+        "import signal\nsignal.alarm(1)",
+        "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (1, 1))",
+        "import sys\nsys.meta_path.insert(0, Finder())",
+        "import operator\noperator.setitem(torch.__dict__, 'exp', None)",
+        "from concurrent.futures import ThreadPoolExecutor",
+    ],
+)
+def test_what_stays_switched_on_is_nothing_to_suspect_anybody_for(source):
+    assert meddles(source)
+    assert meddling_line(source) is None or "__dict__" in source

@@ -196,7 +196,7 @@ def _judge(node: ast.AST, module: _Module, forbidden: set[str]) -> Iterator[Find
             yield Finding(methods[part.attr], line)  # whatever it is a method of: types are not known here
         elif isinstance(part, ast.Attribute) and part.attr in OPAQUE_ATTRIBUTES:
             yield Finding(part.attr, line, opaque=True)
-        elif isinstance(part, ast.Attribute | ast.Name):
+        elif isinstance(part, ast.Attribute | ast.Name) and not _is_binding(part):
             for dotted in _dotted(part, module):
                 if name := _same_thing(dotted, forbidden):
                     yield Finding(name, line)

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +26,7 @@ from .forbidden import find_forbidden
 from .imports import uncollected
 from .meddling import meddles
 from .reading import read_notebook
+from .rebinding import rebound
 from .recovery import CellPlan, PlannedCell, Template, plan_cells
 from .release import load_template
 from .reuse import ExerciseStore
@@ -180,10 +181,11 @@ class Grader:
             restarts = worker.restarts
         suspects = _maybe_hurt_by_others(verdicts, ran) | _maybe_meddled_with(verdicts, plan)
         verdicts = [self._grade_apart(v, plan, digest) if v.id in suspects else v for v in verdicts]
+        verdicts, notes = self._grade_in_place(verdicts, plan, digest)
         return SubmissionVerdict(
             self.assignment.name,
             tuple(verdicts),
-            repairs=tuple(plan.repairs),
+            repairs=(*plan.repairs, *notes),
             cells=ran.cells,
             manual_answers=dict(plan.manual),
             manual_pictures=dict(plan.pictures),
@@ -199,6 +201,30 @@ class Grader:
         with self.sandbox.open() as worker:
             apart = self._grade_exercise(worker, exercise, plan, self._run_cells(worker, cells), digest)
         return apart if apart.score > verdict.score else verdict
+
+    def _grade_in_place(
+        self, verdicts: list[ExerciseVerdict], plan: CellPlan, digest: str
+    ) -> tuple[list[ExerciseVerdict], list[str]]:
+        """Try answers that lost marks and that a cell further down may have hurt with the cells as far as their own."""
+        best, notes = [], []
+        for verdict in verdicts:
+            best.append(verdict)
+            if verdict.id in plan.unanswered or not (_lost_marks(verdict) or verdict.status == "forbidden"):
+                continue
+            exercise = self.assignment.exercise(verdict.id)
+            end, names = rebound(plan.cells, exercise.id, exercise.names)
+            if not names:
+                continue
+            above = replace(plan, cells=plan.cells[:end])
+            with self.sandbox.open() as worker:
+                ran = self._run_cells(worker, above.cells)
+                apart = self._grade_exercise(worker, exercise, above, ran, digest)
+            if apart.score > verdict.score:
+                best[-1] = apart
+                notes.append(
+                    f"{exercise.id} was graded before the cells below it ran: they change {', '.join(names[:5])}."
+                )
+        return best, notes
 
     def _run_cells(self, worker: Worker, cells: Iterable[PlannedCell]) -> _Ran:
         outcomes, broken = [], {}
@@ -307,9 +333,13 @@ def _maybe_hurt_by_others(verdicts: Iterable[ExerciseVerdict], ran: _Ran) -> set
     return ended if len(ended) > 1 else ended & crashed
 
 
+def _lost_marks(verdict: ExerciseVerdict) -> bool:
+    return verdict.score < verdict.max_score and verdict.status in ("failed", "partial", "error", "missing")
+
+
 def _maybe_meddled_with(verdicts: Iterable[ExerciseVerdict], plan: CellPlan) -> set[str]:
     """Exercises with marks lost, where another answer may have changed what they use."""
-    lost = {v.id for v in verdicts if v.score < v.max_score and v.status in ("failed", "partial", "error")}
+    lost = {v.id for v in verdicts if _lost_marks(v) or v.status in BROKEN} - plan.unanswered
     if not lost:
         return set()
     answers = [c for c in plan.cells if c.origin == "answer" and c.exercise is not None]

@@ -4,6 +4,7 @@ A hint only, from the syntax tree. It costs the others of that notebook a second
 """
 
 import ast
+from collections.abc import Iterator
 
 from .cell_names import parse
 
@@ -13,34 +14,56 @@ _REACHING = {
     *("modules", "_getframe", "__globals__", "__dict__", "__code__", "__builtins__", "user_ns", "threading"),
     *("settrace", "setprofile", "addaudithook", "importlib", "__import__", "get_ipython", "patch"),
 }
+#: Names of what stays switched on, or comes back later. Nothing to suspect anybody for.
+_LASTING = _REACHING | {
+    *("__enter__", "enter_context", "signal", "setitimer", "faulthandler", "resource", "prlimit", "atexit"),
+    *(
+        "_thread",
+        "concurrent",
+        "meta_path",
+        "path_hooks",
+        "path_importer_cache",
+        "weakref",
+        "setrecursionlimit",
+    ),
+    *("setitem", "__setattr__", "__delattr__", "__setitem__", "_C", "library", "setswitchinterval"),
+}
 _SETTINGS = {"environ", "rcParams"}  # that notebooks change, and no answer depends on
 
 
 def meddles(source: str) -> bool:
-    """Whether the cell assigns to a part of an imported module or names a way to reach one."""
-    return meddling_line(source) is not None
+    """Whether the cell assigns to a part of an imported module, names a way to reach one, or leaves something on."""
+    return next(_meddling(source, _LASTING), None) is not None
 
 
 def meddling_line(source: str) -> int | None:
-    """The number of the first line that does, from 1."""
+    """The number of the first line that assigns to a part of an imported module or names a way to reach one, from 1."""
+    return min((getattr(node, "lineno", 1) for node in _meddling(source, _REACHING)), default=None)
+
+
+def _meddling(source: str, reaching: set[str]) -> Iterator[ast.AST]:
     tree = parse(source)
     if tree is None:
-        return None
+        return
     imported = {"torch", "F", "nn", "np", "math"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             imported |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    return min((getattr(n, "lineno", 1) for n in ast.walk(tree) if _reaches(n, imported)), default=None)
+    for node in ast.walk(tree):
+        if _reaches(node, imported, reaching):
+            yield node
 
 
-def _reaches(node: ast.AST, imported: set[str]) -> bool:
+def _reaches(node: ast.AST, imported: set[str], reaching: set[str]) -> bool:
     if isinstance(node, ast.Name):
-        return node.id in _REACHING
+        return node.id in reaching
     if isinstance(node, ast.alias):
-        return bool(_REACHING & set(node.name.split(".")))
+        return bool(reaching & set(node.name.split(".")))
+    if isinstance(node, ast.ImportFrom):
+        return bool(reaching & set((node.module or "").split(".")))
     if not isinstance(node, ast.Attribute | ast.Subscript):
         return False
-    if isinstance(node, ast.Attribute) and node.attr in _REACHING:
+    if isinstance(node, ast.Attribute) and node.attr in reaching:
         return True
     if isinstance(node.ctx, ast.Load):
         return False

@@ -203,6 +203,9 @@ NOISY = {
     "comparison with the forbidden call in a cell": RIGHT_SOFTPLUS
     + "\nassert torch.allclose(softplus(torch.ones(1)), torch.nn.functional.softplus(torch.ones(1)))",
     "async loop used": "import asyncio\n" + RIGHT_SOFTPLUS + "\nawait asyncio.sleep(0)",
+    "all names asked to go": "%reset -f\n" + RIGHT_SOFTPLUS,
+    "a module written and imported": "open('mine.py', 'w').write('ONE = 1.0')\nfrom mine import ONE\n"
+    + RIGHT_SOFTPLUS.replace("return", "return ONE *"),
     "a file written and read": "open('f.txt', 'w').write('1')\nassert open('f.txt').read() == '1'\n"
     + RIGHT_SOFTPLUS,
     "a data loader with workers": (
@@ -291,6 +294,47 @@ MEDDLING = {
     "torch's method": "torch.Tensor.__mul__ = lambda a, b: a",
     "a function of an imported name": "from torch import Tensor\nTensor.__mul__ = lambda a, b: a",
     "the other's own name": "globals().update(torch=None)",
+    "an operator": "lib = torch.library.Library('aten', 'IMPL')\n"
+    "lib.impl('sum', lambda x, **k: x, 'CPU')\nlib.impl('add.Tensor', lambda a, b, **k: a, 'CPU')",
+    "a mode of torch's": "from torch.overrides import TorchFunctionMode\nclass Mode(TorchFunctionMode):\n"
+    "    def __torch_function__(self, f, kinds, args=(), kwargs=None): return 7.0\nMode().__enter__()",
+    "the search for modules": "import sys\nclass No:\n    def find_spec(self, *a): raise SystemExit\n"
+    "sys.meta_path.insert(0, No())",
+    "what reads the cells": "get_ipython().input_transformers_cleanup.append(lambda lines: ['pass\\n'])",
+    "the limits of the process": "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))",
+    "a builtin through its dictionary": "import operator, builtins\noperator.setitem(vars(builtins), 'float', len)",
+}
+
+_TWO = (
+    "def both(x):\n    return torch.logaddexp(x, torch.zeros_like(x))\ndef softplus(x):\n    return both(x)"
+)
+_OTHER = "\ndef both(a, b):\n    return a + b\n" + RIGHT_MEAN.replace(
+    "self.total += float(value)", "self.total = both(self.total, value)"
+)
+#: Right answers whose names mean something else further down: (answers to softplus, to running_mean).
+OVERWRITTEN = {
+    "a helper of the same name": (_TWO, _OTHER),
+    "a helper that may use what this exercise forbids": (
+        _TWO,
+        "both = torch.nn.functional.softplus\n" + RIGHT_MEAN,
+    ),
+    "a constant": ("START = 1\ndef softplus(x): return START * torch.logaddexp(x, 0 * x)", RIGHT_MEAN),
+    "a loop's variable": (
+        "one = torch.ones(1, dtype=torch.float64)\ndef softplus(x): return one * torch.logaddexp(x, 0 * x)",
+        RIGHT_MEAN + "\nfor one in 'ab': pass",
+    ),
+    "a module": (
+        "import numpy as n\ndef softplus(x): return torch.from_numpy(n.logaddexp(x.numpy(), 0))",
+        RIGHT_MEAN + "\nn = 3",
+    ),
+    "a name set in a function": (
+        _TWO,
+        "def reset():\n    global both\n    both = None\nreset()\n" + RIGHT_MEAN,
+    ),
+    "a helper above both": (
+        "def zeros(x): return 0 * x\ndef half(x): return zeros(x)\n\ndef softplus(x): return torch.logaddexp(x, half(x))",
+        "zeros = 0\n" + RIGHT_MEAN,
+    ),
 }
 
 #: name -> (answer to softplus, points): wrong in a way that looks right.

@@ -74,6 +74,7 @@ def _private_directories(settings: dict[str, Any]) -> str:
         os.environ["HOME"] = os.environ["TMPDIR"] = work
         tempfile.tempdir = None
     os.chdir(work)
+    sys.path.append("")  # a module that the notebook wrote itself; last, so that it stands in for no other
     return work
 
 
