@@ -145,13 +145,13 @@ def test_a_renamed_notebook_is_matched_where_only_one_can_be_meant(course, name)
 
 def test_an_ambiguous_renaming_is_refused(course):
     for name in ("one.ipynb", "two.ipynb"):
-        put(course / "submitted" / "ann" / "ps" / name)
+        put(course / "submitted" / "ann" / "ps" / name, name.encode())
     assert "several could be meant: 'one.ipynb', 'two.ipynb'" in only(course).refusal
 
 
 def test_what_could_be_meant_is_not_called_foreign(course):
     for name in ("ps (1).ipynb", "ps (2).ipynb", "other.ipynb"):
-        put(course / "submitted" / "ann" / "ps" / name)
+        put(course / "submitted" / "ann" / "ps" / name, name.encode())
     assert only(course).notes == ("'other.ipynb' was ignored: it is no notebook of this assignment.",)
 
 
@@ -190,6 +190,47 @@ def test_the_right_name_wins_and_copies_are_ignored(course):
     file = only(course)
     assert file.read() == b"right"
     assert "'ps (1).ipynb' was ignored" in file.notes[0]
+
+
+def test_equal_copies_are_not_several(course):
+    for name in ("ps (1).ipynb", "ps (2).ipynb"):
+        put(course / "submitted" / "ann" / "ps" / name, b"one")
+    file = only(course)
+    assert file.read() == b"one"
+    assert file.notes == ("'ps (1).ipynb' was taken for ps.ipynb.", "'ps (2).ipynb' is a copy of it.")
+    put(course / "submitted" / "ann" / "ps" / "ps (2).ipynb", b"two")
+    assert "several could be meant" in only(course).refusal
+
+
+@pytest.mark.parametrize("name", ["ps/ps.ipynb", "hand-in/ps (1).ipynb", "x/mine.ipynb"])
+def test_a_notebook_one_folder_too_deep_is_found(course, name):
+    put(course / "submitted" / "ann" / "ps" / name, b"deep")
+    put(course / "submitted" / "ann" / "ps" / "__MACOSX" / "ps.ipynb", b"junk")
+    file = only(course)
+    assert file.read() == b"deep"
+    assert file.path == course / "submitted" / "ann" / "ps" / "ps.ipynb"
+    assert file.notes[-1] == f"'{name}' was taken for ps.ipynb."
+
+
+def test_folders_within_a_submission_must_agree_and_are_no_links(course):
+    folder = course / "submitted" / "ann" / "ps"
+    put(folder / "a" / "ps.ipynb", b"one")
+    put(folder / "b" / "ps.ipynb", b"one")
+    assert only(course).read() == b"one"
+    put(folder / "b" / "ps.ipynb", b"two")
+    assert "several could be meant: 'a/ps.ipynb', 'b/ps.ipynb'" in only(course).refusal
+    put(folder / "ps.ipynb", b"in its place")
+    assert only(course).read() == b"in its place"
+    put(course / "elsewhere" / "ps.ipynb", b"not theirs")
+    (course / "submitted" / "bob" / "ps").mkdir(parents=True)
+    (course / "submitted" / "bob" / "ps" / "ps").symlink_to(course / "elsewhere")
+    assert scan(course)[1].refusal == "No notebook ps.ipynb was handed in."
+
+
+@pytest.mark.parametrize("name", ["ps.ipynb.gz", "ps.zip", "work.tar.gz"])
+def test_an_archive_for_a_notebook_is_named(course, name):
+    put(course / "submitted" / "ann" / "ps" / name, b"\x1f\x8b")
+    assert only(course).refusal == f"'{name}' is an archive, not a notebook; hand in the .ipynb file itself."
 
 
 def test_a_submission_without_notebook_is_refused_by_name(course):

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _COPY_MARK = re.compile(r"( ?\(\d+\)|[-_ ]?copy ?\d*|[-_ ]?v(ersion)?\d+|[-_ ]?final)+$", re.IGNORECASE)
+PACKED_ENDING = re.compile(r"\.(zip|tar|t?gz|7z|rar|tbz2?|txz|bz2|xz)$", re.IGNORECASE)
 NOTEBOOK_ENDING = re.compile(r"\.(ipynb(\.txt|\.json)?|json)\s*$", re.IGNORECASE)  # as browsers save one
 
 
@@ -45,7 +46,8 @@ class Refused(OSError):
 
 @dataclass(frozen=True)
 class SubmittedFile:
-    """One notebook of one student. `path` is where nbgrader expects it; `actual` is the name it was handed in under.
+    """One notebook of one student. `path` is where nbgrader expects it; `actual` is the name it was handed in under,
+    with its folder where that is one too deep.
 
     Attributes:
         refusal: why it is not taken in, None if it is.
@@ -70,7 +72,7 @@ class SubmittedFile:
         if self.refusal is not None:
             raise Refused(self.refusal)
         with open_submission_folder(self) as folder:
-            return _read_regular(folder, self.actual, MAX_BYTES)
+            return _read_below(folder, self.actual)
 
 
 @contextlib.contextmanager
@@ -219,6 +221,7 @@ def _scan_assignment(
     course: Path, base: Path, folder: int, student: str, assignment: str
 ) -> list[SubmittedFile]:
     found, notes = _sort_entries(folder)
+    found = found or _one_deeper(folder, notes)
     claimed = ""
     with contextlib.suppress(OSError):
         claimed = _read_regular(folder, TIMESTAMP, MAX_TIMESTAMP).decode("utf-8", "replace").strip()
@@ -226,8 +229,11 @@ def _scan_assignment(
     if not found:
         with contextlib.suppress(OSError):
             refused = _printable(_read_regular(folder, REFUSED_NOTE, 2000).decode("utf-8", "replace").strip())
-    expected = expected_notebooks(course, assignment, list(found))
-    matched, reasons = match_notebooks(expected, list(found), notes)
+    own_names = list(dict.fromkeys(name.rpartition("/")[2] for name in found))
+    expected = expected_notebooks(course, assignment, own_names)
+    matched, reasons = match_notebooks(
+        expected, list(found), notes, lambda names: _alike(folder, names, found)
+    )
     if len(notes) > MAX_NOTES:
         notes = [*notes[: MAX_NOTES - 1], f"{len(notes) - MAX_NOTES + 1} more files were noticed."]
     files = []
@@ -235,7 +241,8 @@ def _scan_assignment(
     for name in expected:
         actual = matched.get(name)
         if actual is None:
-            reason = refused or reasons.get(name, f"No notebook {name}.ipynb was handed in.")
+            nothing = _packed(folder) or f"No notebook {name}.ipynb was handed in."
+            reason = refused or reasons.get(name, nothing)
             missing = _refused(base, student, assignment, name, reason, tuple(notes))
             files.append(replace(missing, received=folder_time, claimed=claimed))
             continue
@@ -258,6 +265,45 @@ def _scan_assignment(
             )
         )
     return files
+
+
+def _packed(folder: int) -> str:
+    """What to say of an archive that was handed in for a notebook."""
+    name = next((name for name in _names(folder) if PACKED_ENDING.search(name)), None)
+    return f"{shown(name)} is an archive, not a notebook; hand in the .ipynb file itself." if name else ""
+
+
+def _one_deeper(folder: int, notes: list[str]) -> dict[str, os.stat_result]:
+    """Notebooks in the folders of a submission that has none itself, as an archive that was unpacked leaves them."""
+    found: dict[str, os.stat_result] = {}
+    for inner in _names(folder)[:MAX_NOTES]:
+        if _kind(folder, inner) != "a folder" or inner.casefold() == "__macosx":
+            continue
+        with contextlib.suppress(Refused), _folder(inner, folder) as handle:
+            own, _ = _sort_entries(handle)
+            found |= {f"{inner}/{name}": info for name, info in own.items()}
+            if own:
+                notes[:] = [note for note in notes if not note.startswith(f"{shown(inner)} (")]
+    return found
+
+
+def _alike(folder: int, names: list[str], found: dict[str, os.stat_result]) -> bool:
+    """Whether files hold the same bytes."""
+    if len({found[name].st_size for name in names}) > 1 or found[names[0]].st_size > MAX_BYTES:
+        return False
+    try:
+        return len({hashlib.sha256(_read_below(folder, name)).digest() for name in names[:MAX_NOTES]}) == 1
+    except Refused:
+        return False
+
+
+def _read_below(folder: int, path: str) -> bytes:
+    """The bytes of a regular file in a folder, or in a folder of that; no link is followed."""
+    inner, _, name = path.rpartition("/")
+    if not inner:
+        return _read_regular(folder, name, MAX_BYTES)
+    with _folder(inner, folder) as handle:
+        return _read_regular(handle, name, MAX_BYTES)
 
 
 def _iso(seconds: float) -> str:
@@ -300,9 +346,18 @@ def expected_notebooks(course: Path, assignment: str, found: list[str] | None = 
 
 
 def match_notebooks(
-    expected: list[str], found: list[str], notes: list[str]
+    expected: list[str],
+    found: list[str],
+    notes: list[str],
+    alike: Callable[[list[str]], bool] = lambda names: False,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Say which file is which notebook. A renamed file counts where only one can be meant."""
+    """Say which file is which notebook. A renamed file counts where only one can be meant, copies of it apart.
+
+    Args:
+        expected, found: names of notebooks, without their ending, and of files.
+        notes: takes a sentence on each file that is not simply right.
+        alike: whether files hold the same bytes.
+    """
     matched = {name: f"{name}.ipynb" for name in expected if f"{name}.ipynb" in found}
     reasons: dict[str, str] = {}
     unclear: set[str] = set()
@@ -314,11 +369,12 @@ def match_notebooks(
         if not similar and len(open_names) == 1:
             similar = list(left)
         similar = [file for file in similar if ".ipynb" in file.lower()] or similar
-        if len(similar) == 1:
+        if len(similar) == 1 or (similar and alike(similar)):
             actual = similar[0]
             matched[name] = actual
-            left.remove(actual)
+            left = [file for file in left if file not in similar]
             notes.append(f"{shown(actual)} was taken for {name}.ipynb.")
+            notes += [f"{shown(file)} is a copy of it." for file in similar[1:]]
         elif similar:
             unclear.update(similar)
             several = ", ".join(shown(file) for file in similar[:5])
@@ -334,8 +390,9 @@ def match_notebooks(
 
 
 def _plain(name: str) -> str:
-    """A notebook's name without ending, copy marks, case and separators."""
-    return re.sub(r"[\s_\-.]+", "", _COPY_MARK.sub("", NOTEBOOK_ENDING.sub("", name))).lower()
+    """A notebook's name without folder, ending, copy marks, case and separators."""
+    stem = NOTEBOOK_ENDING.sub("", name.rpartition("/")[2])
+    return re.sub(r"[\s_\-.]+", "", _COPY_MARK.sub("", stem)).lower()
 
 
 def _refusal(info: os.stat_result, name: str) -> str | None:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 from .assignment import Assignment, AssignmentError, assignment_names
 from .ingest import (
     NOTEBOOK_ENDING,
+    PACKED_ENDING,
     REFUSED_NOTE,
     Refused,
     class_folder,
@@ -37,10 +38,11 @@ from .ingest import (
 from .lms import Origin, People, origin_of, resubmission
 from .reading import MAX_BYTES, read_notebook
 from .store import write_whole
-from .unpack import CLASS, OWN, Member, ZipArchive, archive_kind, path_parts, read_tar
+from .unpack import CLASS, OWN, Member, ZipArchive, archive_kind, holds_tar, path_parts, read_gzip, read_tar
 
 LOG = "audit.jsonl"
-_ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.gz|7z|rar|tbz2?|tar\.bz2|txz|tar\.xz|bz2|xz)$", re.IGNORECASE)
+_TAR = re.compile(r"\.(tgz|tar\.gz)$", re.IGNORECASE)
+_GZIP = re.compile(r"\.gz$", re.IGNORECASE)
 _JUNK = frozenset({"__macosx", "thumbs.db", "desktop.ini", "timestamp.txt"})
 CHANGED = ("taken in", "replaced")
 
@@ -70,7 +72,7 @@ class _Submission:
     def add(self, parts: Sequence[str], content: bytes, where: str = "", serial: int = 0) -> None:
         """Add a file; an archive, whatever it is called, is unpacked, once."""
         name, place = parts[-1], where + "/".join(parts)
-        if not (_ARCHIVE.search(name) or archive_kind(content[:512])):
+        if not (PACKED_ENDING.search(name) or archive_kind(content[:512])):
             self.files.append((name, content, place, serial))
         elif where:
             self.problems.append(f"{shown(place)} is an archive in an archive; pack the notebook itself.")
@@ -87,6 +89,9 @@ class _Submission:
                 archive = ZipArchive(io.BytesIO(raw), OWN)
                 for member in archive.members:
                     self._take(archive, member, f"{name}/", serial)
+            elif (inner := _bare_gzip(name)) and kind == "gzip" and not holds_tar(raw):
+                if self.wants((inner,), f"{name}/"):
+                    self.add((inner,), read_gzip(raw, OWN), f"{name}/", serial)
             else:
                 for member, content in read_tar(raw, OWN):
                     if self._wanted(member, f"{name}/"):
@@ -111,7 +116,7 @@ class _Submission:
         """Whether a file is worth unpacking; what is no notebook is noted and left."""
         if any(p.startswith(".") or p.lower() in _JUNK for p in parts):
             return False
-        if NOTEBOOK_ENDING.search(parts[-1]) or _ARCHIVE.search(parts[-1]):
+        if NOTEBOOK_ENDING.search(parts[-1]) or PACKED_ENDING.search(parts[-1]):
             return True
         self.notes.append(f"{shown(where + '/'.join(parts))} was ignored.")
         return False
@@ -454,6 +459,11 @@ def _open_file(path: Path) -> BinaryIO:
 
 def _identity(event: dict[str, Any]) -> str:
     return json.dumps([event.get(k, "") for k in ("download", "student", "assignment", "file", "refused")])
+
+
+def _bare_gzip(name: str) -> str:
+    """What a file packed by gzip alone is called; empty if the name says that it is a tar archive."""
+    return "" if _TAR.search(name) else _GZIP.sub("", name) or name
 
 
 def _stem(name: str) -> str:

@@ -221,6 +221,30 @@ def read_tar(raw: bytes, limits: Limits) -> Iterator[tuple[Member, bytes]]:
         raise Refused("It is no tar archive, is damaged, or was cut off; pack it again.") from None
 
 
+def holds_tar(raw: bytes) -> bool:
+    """Whether a gzip file is a packed tar archive, and not one packed file."""
+    try:
+        return archive_kind(gzip.GzipFile(fileobj=io.BytesIO(raw)).read(512)) == "tar"
+    except (*_DAMAGE, OSError):
+        return False
+
+
+def read_gzip(raw: bytes, limits: Limits) -> bytes:
+    """The one file that was packed by gzip; Refused if it is damaged, cut off or breaks a limit."""
+    stream, parts, size = _Counted(raw, limits), [], 0
+    try:
+        while chunk := stream.read():
+            size += len(chunk)
+            if size > limits.file:
+                raise Refused(f"It unpacks to more than {limits.file >> 20} MiB.")
+            parts.append(chunk)
+    except Refused:
+        raise
+    except (*_DAMAGE, OSError):
+        raise Refused("It is damaged or was cut off; hand in the notebook itself.") from None
+    return b"".join(parts)
+
+
 def _tar_member(info: tarfile.TarInfo, limits: Limits) -> Member:
     name = _printable(info.name)
     try:
