@@ -2,6 +2,7 @@
 
 import base64
 import json
+import struct
 import time
 import tracemalloc
 
@@ -12,7 +13,7 @@ from autograder.json_salvage import salvage
 from autograder.pictures import with_own_names
 from autograder.reading import ReadResult, read_notebook
 
-MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF89a"}
+MAGIC = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff", "image/gif": b"GIF89a\3\0\2\0"}
 PNG, JPEG, GIF = (base64.b64encode(magic + b"picture").decode() for magic in MAGIC.values())
 
 
@@ -39,6 +40,77 @@ def test_a_bitmap_is_kept(kind):
     result = read_one("a.b", bundle)
     assert result.cells[0].pictures == {"a.b": bundle}
     assert result.problems == ()
+
+
+def gif(width: int, height: int, *images: tuple[int, int, int, int]) -> bytes:
+    """The frame of a GIF: a screen, a comment, and images at their places, without any data."""
+    blocks = b"".join(
+        b"," + struct.pack("<HHHHBB", *image, 0x80, 2) + b"123456" + b"\3abc\0" for image in images
+    )
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x81, 0, 0)
+        + b"x" * 12
+        + b"!\xfe\2hi\0"
+        + blocks
+        + b";"
+    )
+
+
+def png(width: int, height: int) -> bytes:
+    return MAGIC["image/png"] + struct.pack(">I4sII", 13, b"IHDR", width, height) + b"\x08\0\0\0\0"
+
+
+def jpeg(width: int, height: int, before: bytes = b"") -> bytes:
+    frame = struct.pack(">BBHBHHB", 0xFF, 0xC2, 11, 8, height, width, 1) + b"\1\x11\0"
+    return MAGIC["image/jpeg"][:2] + before + frame + b"\xff\xda\0\2" + b"\xff\xc0\0\x0b\x08\xff\xff\xff\xff"
+
+
+EXIF = b"\xff\xe1\0\x10" + b"\xff\xc0\0\x0b\x08\xff\xff\xff\xff" + b"\0" * 5  # a thumbnail's header in it
+SIZED = {
+    "png": ("image/png", png, {}),
+    "jpeg": ("image/jpeg", jpeg, {}),
+    "jpeg with Exif": ("image/jpeg", jpeg, {"before": EXIF}),
+    "jpeg with what does not belong there": ("image/jpeg", jpeg, {"before": b"\xff\xd0\0\1\xff\xff"}),
+    "gif": ("image/gif", gif, {}),
+}
+
+
+@pytest.mark.parametrize(("kind", "make", "options"), SIZED.values(), ids=SIZED)
+def test_a_picture_of_too_many_pixels_is_left_out(kind, make, options):
+    def says(width, height):
+        text = base64.b64encode(make(width, height, **options)).decode()
+        return read_one("a", {kind: text}).problems
+
+    assert says(4000, 6000) == ()
+    assert says(8000, 5000) == ()
+    assert says(0, 0) == ()
+    for size in ((8000, 5001), (60000, 60000), (65535, 700)):
+        assert says(*size) == ("Cell 1: the picture a was left out: it has more than 40 million pixels.",)
+
+
+def test_an_image_of_a_gif_does_not_outgrow_its_screen():
+    for images, kept in (
+        (((0, 0, 9, 9), (60000, 60000, 1, 1)), False),
+        (((0, 0, 60000, 60000),), False),
+        (((0, 0, 9, 9), (1, 1, 8, 8)), True),
+    ):
+        text = base64.b64encode(gif(9, 9, *images)).decode()
+        assert bool(read_one("a", {"image/gif": text}).cells[0].pictures) is kept
+
+
+@pytest.mark.parametrize("kind", MAGIC)
+def test_a_damaged_header_does_no_harm(kind):
+    _, make, _ = next(case for case in SIZED.values() if case[0] == kind)
+    whole = make(300, 200)
+    noise = bytes(k * 7919 % 256 for k in range(2000))
+    for cut in range(len(MAGIC[kind]), len(whole)):
+        for raw in (whole[:cut], whole[:cut] + noise):
+            read_one("a", {kind: base64.b64encode(raw).decode()})
+    start = time.process_time()
+    for unit in (b"\xff", b"\xff\xd8", b"\xff\xc0", b"!\xfe\1a\0", b"\0"):
+        read_one("a", {kind: base64.b64encode(whole[:13] + unit * ((1 << 20) // len(unit))).decode()})
+    assert time.process_time() - start < 5
 
 
 def test_base64_in_lines_is_kept_in_one():

@@ -9,7 +9,8 @@ the text alone, JupyterLab makes up plain ones.
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -23,12 +24,77 @@ MAX_PICTURE = 2 << 20  # bytes of one
 MAX_PICTURES = 10  # of a notebook
 MAX_TOTAL = 8 << 20  # bytes of a notebook's
 MAX_NAME = 200
+MAX_PIXELS = 40_000_000  # of one: a page scanned at 600 dpi, and no more than a browser can hold
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of bitmap: how its files end and start, and the sizes that one says it has."""
+
+    ending: str
+    starts: tuple[bytes, ...]
+    sizes: Callable[[bytes], Iterator[tuple[int, int]]]
+
+
+def _png_sizes(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Source: W3C, Portable Network Graphics (third edition), 11.2.1: IHDR comes first, or nothing is shown."""
+    if raw[12:16] == b"IHDR" and len(raw) >= 24:
+        yield struct.unpack(">II", raw[16:24])
+
+
+def _jpeg_sizes(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Source: ITU-T T.81, B.1.1.2 (markers) and B.2.2 (frame header). What lies between segments is passed over."""
+    place = 2
+    while (place := raw.find(b"\xff", place)) >= 0 and place + 9 <= len(raw):
+        marker = raw[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+        elif marker in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", raw[place + 5 : place + 9])
+            yield width, height
+            place += 2
+        elif marker in _JPEG_ALONE:
+            place += 2
+        elif marker == 0xDA:  # the scan: the picture itself
+            return
+        else:
+            place += 2 + max(2, int.from_bytes(raw[place + 2 : place + 4], "big"))
+
+
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
+
+
+def _gif_sizes(raw: bytes) -> Iterator[tuple[int, int]]:
+    """Source: CompuServe, GIF89a specification, 18 (logical screen) and 20 (each image's own place on it)."""
+    if len(raw) < 13:
+        return
+    yield struct.unpack("<HH", raw[6:10])
+    place = 13 + _gif_table(raw[10])
+    while place + 10 <= len(raw):
+        if raw[place] == 0x2C:
+            left, top, width, height = struct.unpack("<HHHH", raw[place + 1 : place + 9])
+            yield left + width, top + height
+            place += 11 + _gif_table(raw[place + 9])
+        elif raw[place] == 0x21:
+            place += 2
+        else:
+            return
+        while place < len(raw) and raw[place]:
+            place += 1 + raw[place]
+        place += 1
+
+
+def _gif_table(flags: int) -> int:
+    """Bytes of a table of colours."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
 KINDS = {
-    "image/png": (b"\x89PNG\r\n\x1a\n",),
-    "image/jpeg": (b"\xff\xd8\xff",),
-    "image/gif": (b"GIF87a", b"GIF89a"),
+    "image/png": Kind("png", (b"\x89PNG\r\n\x1a\n",), _png_sizes),
+    "image/jpeg": Kind("jpg", (b"\xff\xd8\xff",), _jpeg_sizes),
+    "image/gif": Kind("gif", (b"GIF87a", b"GIF89a"), _gif_sizes),
 }
-ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif"}
 _MAX_SPAN = 16 << 20  # characters of one cell's attachments that are looked into
 _MAX_TOKENS = 2_000
 _MAX_SENTENCES = 20
@@ -117,8 +183,8 @@ def _picture(bundle: Any) -> tuple[str, str, int] | str:
     if not isinstance(bundle, dict):
         return "it cannot be read"
     reason = "only PNG, JPEG and GIF pictures are shown"
-    for kind, starts in KINDS.items():
-        text = bundle.get(kind)
+    for name, kind in KINDS.items():
+        text = bundle.get(name)
         if isinstance(text, list):
             text = "".join(part for part in text if isinstance(part, str))
         if not isinstance(text, str):
@@ -132,9 +198,12 @@ def _picture(bundle: Any) -> tuple[str, str, int] | str:
             continue
         if len(raw) > MAX_PICTURE:
             return f"it is larger than {MAX_PICTURE >> 20} MiB"
-        if raw.startswith(starts):
-            return kind, base64.b64encode(raw).decode(), len(raw)
-        reason = f"it says that it is {kind}, and is not"
+        if not raw.startswith(kind.starts):
+            reason = f"it says that it is {name}, and is not"
+        elif any(width * height > MAX_PIXELS for width, height in kind.sizes(raw)):
+            return f"it has more than {MAX_PIXELS // 10**6} million pixels"
+        else:
+            return name, base64.b64encode(raw).decode(), len(raw)
     return reason
 
 
@@ -175,7 +244,7 @@ def with_own_names(source: str, pictures: Pictures, taken: Pictures) -> str:
             return reference[0]
         if name not in ours:
             ((kind, _),) = pictures[name].items()
-            ours[name] = f"picture-{len(taken) + 1}.{ENDINGS[kind]}"
+            ours[name] = f"picture-{len(taken) + 1}.{KINDS[kind].ending}"
             taken[ours[name]] = pictures[name]
         own = f"attachment:{ours[name]}"
         return f"![picture]({own})" if reference["tag"] else own
