@@ -61,6 +61,19 @@ def test_the_second_run_grades_nothing_anew(course, monkeypatch):
     assert grade(course)[1] == first
 
 
+@pytest.mark.parametrize("command", [["grade", "--json"], ["export", "--output"]])
+def test_a_file_that_cannot_be_written_is_noticed_before_grading(course, command, monkeypatch, capsys):
+    monkeypatch.setattr("autograder.grading.Grader._grade_plan", lambda *a: pytest.fail("graded first"))
+    (course / "a-file").write_text("kept")
+    (course / "a-folder").mkdir()
+    for target in ("a-file/marks", "a-folder", "/proc/marks"):
+        place = course / target
+        assert main([command[0], str(course), "--quiet", command[1], str(place)]) == 2
+        assert str(place.parent if target == "a-file/marks" else place) in capsys.readouterr().err
+    assert (course / "a-file").read_text() == "kept"
+    assert not (course / ".autograder").exists()
+
+
 def test_filters_leave_the_others_out(course):
     assert grade(course, "--student", "empty")[2] == {"empty": 0}
 

@@ -250,12 +250,14 @@ def _ingest(options: argparse.Namespace) -> int:
 
 def _grade(options: argparse.Namespace) -> int:
     from .classroom import GradedClass, Marks
-    from .store import write_whole
+    from .store import check_writable, write_whole
 
     def import_recorder() -> None:
         """nbgrader takes seconds to import."""
         importlib.import_module(f"{__package__}.nbgrader_record")
 
+    if options.json is not None:  # not only after hours of grading
+        check_writable(options.json)
     graded, marks = GradedClass(options, import_recorder if options.record else None), Marks()
     with ExitStack() as resources:
         recorder = None
@@ -309,7 +311,10 @@ def _report(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from .classroom import GradedClass, Marks
     from .export import export_marks, marks_with_manual
+    from .store import check_writable
 
+    if options.output is not None:
+        check_writable(options.output)
     graded, marks = GradedClass(options), Marks()
     for one in graded:
         marks.add(one)

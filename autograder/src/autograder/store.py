@@ -6,6 +6,7 @@ or not at all.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
@@ -57,6 +58,17 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         _write_and_rename(path, content)
     except OSError as err:  # it may name the temporary file, of which the caller knows nothing
+        raise type(err)(err.errno, err.strerror, str(path)) from err
+
+
+def check_writable(path: Path) -> None:
+    """Raise the OSError with which `write_whole` would end later. Whatever stands at the path stays as it is."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=path.parent, prefix=".part-").close()
+    except OSError as err:
         raise type(err)(err.errno, err.strerror, str(path)) from err
 
 
