@@ -74,3 +74,20 @@ def test_too_few_variants_are_a_fault(faults, monkeypatch):
         "mutants must be at least 3, got 2",
         "alternatives must be at least 2, got 1",
     )
+
+
+def test_what_students_would_miss_is_noted(tmp_path):
+    root = tmp_path / "course"
+    shutil.copytree(TOY, root, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "book").mkdir()
+    (root / "book" / "toy.md").write_text("(softplus)=\n## Softplus\n\n(other)=\n## Other\n")
+    with Session(Assignment.load("toy", root)) as session:
+        notes = list(gate.loose_ends(session, "softplus"))
+    assert notes[0] == 'check("softplus") knows no public cases: write them in lib/gradatim/checks/'
+    assert notes[1:] == ["toy.html#stable is no section of the book: there is no (stable)= in book/toy.md"]
+
+
+def test_the_course_s_own_exercises_leave_nothing_loose():
+    assignment = Assignment.load("losses")
+    with Session(assignment) as session:
+        assert [n for e in assignment.exercises if not e.manual for n in gate.loose_ends(session, e.id)] == []

@@ -125,6 +125,23 @@ def _mutant_dies(
         yield f"mutant {mutant.name} is caught by {sorted(always)}, none of which is in its caught_by"
 
 
+def loose_ends(session: Session, exercise_id: str) -> Iterator[str]:
+    """What students would miss though the tests are sound: public checks, sections that the book does not have."""
+    from gradatim.checks import exercise_ids
+
+    assignment = session.assignment
+    if exercise_id not in exercise_ids():
+        yield f'check("{exercise_id}") knows no public cases: write them in lib/gradatim/checks/'
+    sections = [assignment.exercise(exercise_id).section]
+    sections += [t.claim.section for t in session.tests[exercise_id]]
+    sections += [m.section for m in assignment.mutants(exercise_id)]
+    for section in dict.fromkeys(sections):
+        page, _, anchor = section.partition("#")
+        path = assignment.root / "book" / page.replace(".html", ".md")
+        if section and not (path.is_file() and f"\n({anchor})=\n" in f"\n{path.read_text(encoding='utf-8')}"):
+            yield f"{section} is no section of the book: there is no ({anchor})= in book/{path.name}"
+
+
 def main(names: Sequence[str]) -> int:
     """Print the proof of each named assignment; exit status 0 when everything holds."""
     faulty = 0
@@ -142,4 +159,6 @@ def main(names: Sequence[str]) -> int:
                 )
                 for fault in proof.faults:
                     print(f"      - {fault}")
+                for note in loose_ends(session, exercise.id):
+                    print(f"      note: {note}")
     return 1 if faulty else 0
