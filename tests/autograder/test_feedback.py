@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from autograder.by_hand import ByHand
 from autograder.feedback import WORDS, feedback_html, write_feedback
 from autograder.ingest import SubmittedFile
 from autograder.page import highlight, link, table
@@ -144,7 +145,24 @@ def test_every_status_has_words_and_hand_graded_exercises_are_announced():
     text = feedback_html(verdict(exercise(), manual, manual_answers={"why": "Because."}))
     assert "4 more to be graded by hand" in text
     assert "Because." in text
-    assert "3.5 / 4" in feedback_html(verdict(exercise(), manual), manual={"why": "3.5"})
+    assert "3.5 / 4" in feedback_html(verdict(exercise(), manual), by_hand=ByHand({"why": 3.5}))
+
+
+def test_marks_and_comments_by_hand_are_shown_and_counted():
+    manual = ExerciseVerdict("why", "Why", 0, 4, "manual", "graded by hand", manual=True)
+    hand = ByHand(
+        {"why": 3.5, "softplus": 1.25}, {"why": f"Well put.\n{EVIL}", "softplus-answer": "See me."}, 0.75
+    )
+    text = feedback_html(verdict(exercise(), manual), by_hand=hand)
+    Checker(text)
+    assert "<strong>4 of 7 points</strong> <span class=dim>(0.75 taken off for being late)" in text
+    assert "to be graded by hand" not in text
+    assert "Will be graded" not in text
+    assert text.count("Graded by hand") == 2
+    assert "1.25 of 3 points (given by hand)" in text
+    assert "Well put.<br>" in text
+    assert "See me." in text
+    assert EVIL not in text
 
 
 def test_a_passed_exercise_shows_no_hint():

@@ -17,6 +17,8 @@ from nbgrader.server_extensions.formgrader import handlers
 
 from autograder import nbgrader_plugin
 from autograder.assignment import Assignment, AssignmentError
+from autograder.by_hand import ByHand, HandMarks
+from autograder.export import marks_with_manual
 from autograder.ingest import scan
 from autograder.nbgrader_config import write_config
 from autograder.nbgrader_course import course_config, course_settings, open_gradebook, prepare_course
@@ -253,6 +255,32 @@ def test_manual_marks_and_comments_survive_a_regrade(course, toy_grader):
     submit(course, "ann", softplus=SOFTPLUS + "  # right", explain_overflow="So.")
     record_all(course, toy_grader)
     assert dump(course)["ann"]["softplus"] == (3.0, 2.0, None, True)
+
+
+def test_feedback_and_export_have_what_was_given_by_hand(course, toy_grader):
+    submit(course, "ann", softplus=SOFTPLUS, explain_overflow="So.")
+    submit(course, "bob", softplus=SOFTPLUS, explain_overflow="So.")
+    record_all(course, toy_grader)
+    with HandMarks(course) as hand:
+        assert hand.of("ann", "toy", "toy") == hand.of("nobody", "toy", "toy") == ByHand()
+    with open_gradebook(course) as gradebook:
+        grade = gradebook.find_grade("explain_overflow", "toy", "toy", "ann")
+        grade.manual_score, grade.extra_credit = 3.5, 0.25
+        gradebook.find_comment("explain_overflow", "toy", "toy", "ann").manual_comment = "Well put."
+        gradebook.find_submission_notebook("toy", "toy", "ann").late_submission_penalty = 1.5
+        waiting = gradebook.find_grade("explain_overflow", "toy", "toy", "bob")
+        waiting.extra_credit = 1.0  # and no mark yet
+        gradebook.db.commit()
+    with HandMarks(course) as hand:
+        given = hand.of("ann", "toy", "toy")
+        assert given == ByHand({"explain_overflow": 3.75}, {"explain_overflow": "Well put."}, 1.5)
+        assert hand.of("bob", "toy", "toy") == ByHand()
+    own = {"score": 0.0, "max_score": 4.0, "status": "manual", "message": "to be graded by hand"}
+    marks = {"ann": {"toy": {"score": 0.0, "max_score": 10.0, "exercises": {"explain_overflow": own}}}}
+    entry = marks_with_manual(marks, course)["ann"]["toy"]
+    assert entry["exercises"]["explain_overflow"] == {**own, "score": 3.75, "message": "graded by hand"}
+    assert (entry["score"], entry["message"]) == (2.25, "1.5 taken off for being late")
+    assert marks["ann"]["toy"]["exercises"]["explain_overflow"] is own
 
 
 def test_the_time_is_the_servers_unless_the_course_trusts_its_students(course, toy_grader):

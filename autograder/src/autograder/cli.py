@@ -283,14 +283,22 @@ def _grade(options: argparse.Namespace) -> int:
 
 def _feedback(options: argparse.Namespace) -> int:
     from .assignment import assignment_title
+    from .by_hand import HandMarks
     from .classroom import GradedClass
     from .feedback import feedback_html, write_feedback
 
     graded = GradedClass(options)
-    for one in graded:
-        title = assignment_title(one.file.assignment)
-        text = feedback_html(one.verdict, title=title, student=one.file.student, book=options.book)
-        write_feedback(graded.options.course_dir, one.file, text)
+    with HandMarks(graded.options.course_dir) as hand:
+        for one in graded:
+            file = one.file
+            text = feedback_html(
+                one.verdict,
+                title=assignment_title(file.assignment),
+                student=file.student,
+                book=options.book,
+                by_hand=hand.of(file.student, file.assignment, file.path.stem),
+            )
+            write_feedback(graded.options.course_dir, file, text)
     print(f"{len(graded.files)} feedback pages in {graded.options.course_dir / 'feedback'}")
     return 0
 

@@ -32,7 +32,9 @@ def csv_text(marks: Marks) -> str:
     rows: list[list[Any]] = [["student", "assignment", "exercise", "score", "max_score", "status", "message"]]
     for student, own in sorted(marks.items()):
         for assignment, entry in sorted(own.items()):
-            rows.append([student, assignment, "", entry["score"], entry["max_score"], "", ""])
+            rows.append(
+                [student, assignment, "", entry["score"], entry["max_score"], "", entry.get("message", "")]
+            )
             for name, e in entry["exercises"].items():
                 rows.append(
                     [student, assignment, name, e["score"], e["max_score"], e["status"], e["message"]]
@@ -91,7 +93,28 @@ def marks_with_manual(marks: Marks, course_dir: Path) -> dict[str, dict[str, dic
                 if entry is not None:
                     entry["score"] = max(0.0, submission.score - (submission.late_submission_penalty or 0.0))
                     entry["max_score"] = submission.max_score
+                    if submission.late_submission_penalty:
+                        entry["message"] = (
+                            f"{submission.late_submission_penalty:.6g} taken off for being late"
+                        )
+                    for notebook in submission.notebooks:
+                        _enter_by_hand(entry, notebook)
     return table
+
+
+def _enter_by_hand(entry: dict[str, Any], notebook: Any) -> None:
+    from .by_hand import by_hand_of
+
+    exercises = entry["exercises"] = dict(entry["exercises"])
+    for name, mark in by_hand_of(notebook).marks.items():
+        key = f"{notebook.name}/{name}" if f"{notebook.name}/{name}" in exercises else name
+        if key in exercises:
+            exercises[key] = {
+                **exercises[key],
+                "score": mark,
+                "status": "manual",
+                "message": "graded by hand",
+            }
 
 
 def _assignments(marks: Marks) -> list[str]:

@@ -1,17 +1,21 @@
 """The page a student gets back: marks, which claims hold, what to look at, their own code.
 
-Made of the verdict alone, which holds no hidden input, expected value or line of a test.
+Made of the verdict, which holds no hidden input, expected value or line of a test, and of what a person added by hand.
 """
 
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .ingest import SECRET, TIMESTAMP, SubmittedFile, read_beside
 from .outputs import clean_text
 from .page import escape, highlight, outputs_html, page, pictures_html, section_link
 from .store import write_soon, write_whole
 from .verdict import CellOutcome, ExerciseVerdict, SubmissionVerdict, TestVerdict
+
+if TYPE_CHECKING:  # it imports nbgrader, which takes seconds
+    from .by_hand import ByHand
 
 WORDS = {
     "passed": ("good", "✓", "All tests passed"),
@@ -35,7 +39,7 @@ def feedback_html(
     title: str = "",
     student: str = "",
     book: str = "",
-    manual: dict[str, str] | None = None,
+    by_hand: "ByHand | None" = None,
 ) -> str:
     """The whole page.
 
@@ -43,14 +47,17 @@ def feedback_html(
         title: of the assignment.
         student: shown at the top; no other student is named anywhere.
         book: address of the folder of the book's pages; "" leaves sections unlinked.
-        manual: marks given by hand, as text, by exercise.
+        by_hand: marks and comments from the gradebook.
     """
-    parts = [_head(verdict, title or verdict.assignment, student)]
+    marks = dict(by_hand.marks) if by_hand else {}
+    penalty = by_hand.penalty if by_hand else 0.0
+    parts = [_head(verdict, title or verdict.assignment, student, marks, penalty)]
     if verdict.message:
         parts.append(f"<p class=note role=note>{escape(verdict.message)}</p>")
-    parts.append(_overview(verdict, manual or {}))
+    parts.append(_overview(verdict, marks))
     for exercise in verdict.exercises:
-        parts.append(_exercise(exercise, verdict, book, (manual or {}).get(exercise.id)))
+        comment = by_hand.comment(exercise.id) if by_hand else ""
+        parts.append(_exercise(exercise, verdict, book, marks.get(exercise.id), comment))
     parts.append(_repairs(verdict.repairs))
     parts.append(_other_cells(verdict.cells))
     return page(f"Feedback: {title or verdict.assignment}", "\n".join(p for p in parts if p))
@@ -73,22 +80,39 @@ def write_feedback(course_dir: Path, file: SubmittedFile, html: str) -> Path:
     return path
 
 
-def _head(verdict: SubmissionVerdict, title: str, student: str) -> str:
-    waiting = sum(e.max_score for e in verdict.exercises if e.manual and e.status == "manual")
+def _head(
+    verdict: SubmissionVerdict, title: str, student: str, marks: dict[str, float], penalty: float
+) -> str:
+    waiting = sum(
+        e.max_score for e in verdict.exercises if e.manual and e.status == "manual" and e.id not in marks
+    )
+    score = max(0.0, sum(marks.get(e.id, e.score) for e in verdict.exercises) - penalty)
     rest = f" <span class=dim>({waiting:g} more to be graded by hand)</span>" if waiting else ""
     who = f"<p class=dim>{escape(student)}</p>" if student else ""
-    share = 100 * verdict.score / verdict.max_score if verdict.max_score else 0
+    late = f" <span class=dim>({_points(penalty)} taken off for being late)</span>" if penalty else ""
+    share = min(100, 100 * score / verdict.max_score) if verdict.max_score else 0
     return (
-        f"<header><h1>{escape(title)}</h1>{who}<p><strong>{verdict.score:g} of {verdict.max_score:g} points</strong>"
-        f'{rest}</p><div class=bar aria-hidden="true"><i style="width:{share:.0f}%"></i></div></header>'
+        f"<header><h1>{escape(title)}</h1>{who}<p><strong>{_points(score)} of {verdict.max_score:g} points</strong>"
+        f'{rest}{late}</p><div class=bar aria-hidden="true"><i style="width:{share:.0f}%"></i></div></header>'
     )
 
 
-def _overview(verdict: SubmissionVerdict, manual: dict[str, str]) -> str:
+def _points(value: float) -> str:
+    return f"{round(value, 2):g}"
+
+
+def _words(exercise: ExerciseVerdict, by_hand: float | None) -> tuple[str, str, str]:
+    if by_hand is None or not exercise.manual:
+        return WORDS[exercise.status]
+    return ("good" if by_hand >= exercise.max_score else "part", "✎", "Graded by hand")
+
+
+def _overview(verdict: SubmissionVerdict, marks: dict[str, float]) -> str:
     rows = []
     for e in verdict.exercises:
-        kind, mark, words = WORDS[e.status]
-        mine = manual.get(e.id) or ("–" if e.manual and e.status == "manual" else f"{e.score:g}")
+        kind, mark, words = _words(e, marks.get(e.id))
+        waits = e.manual and e.status == "manual" and e.id not in marks
+        mine = "–" if waits else _points(marks.get(e.id, e.score))
         rows.append(
             f'<tr><td><a href="#{escape(e.id)}">{escape(e.title)}</a></td>'
             f"<td class={kind}>{mark} {words}</td><td class=num>{escape(mine)} / {e.max_score:g}</td></tr>"
@@ -98,15 +122,20 @@ def _overview(verdict: SubmissionVerdict, manual: dict[str, str]) -> str:
     return f"<nav aria-label=Exercises><div class=scroll>{table}</div></nav>"
 
 
-def _exercise(exercise: ExerciseVerdict, verdict: SubmissionVerdict, book: str, by_hand: str | None) -> str:
-    kind, mark, words = WORDS[exercise.status]
+def _exercise(
+    exercise: ExerciseVerdict, verdict: SubmissionVerdict, book: str, by_hand: float | None, comment: str
+) -> str:
+    kind, mark, words = _words(exercise, by_hand)
+    changed = " (given by hand)" if by_hand is not None and not exercise.manual else ""
     parts = [
         f'<section class=card id="{escape(exercise.id)}"><h2>{escape(exercise.title)}</h2>',
-        f"<p><strong class={kind}>{mark} {words}</strong> · {escape(by_hand or f'{exercise.score:g}')} of "
-        f"{exercise.max_score:g} points</p>",
+        f"<p><strong class={kind}>{mark} {words}</strong> · "
+        f"{_points(exercise.score if by_hand is None else by_hand)} of {exercise.max_score:g} points{changed}</p>",
     ]
+    if comment:
+        parts.append(f"<div class=note role=note><strong>Comment.</strong> {_lines(comment)}</div>")
     repeated = exercise.tests and exercise.status in ("passed", "partial", "failed")
-    if exercise.message and not repeated:
+    if exercise.message and not repeated and not (exercise.manual and by_hand is not None):
         parts.append(f"<p>{escape(exercise.message)}</p>")
     parts.append(_diagnosis(exercise, book))
     if exercise.tests:
@@ -115,6 +144,10 @@ def _exercise(exercise: ExerciseVerdict, verdict: SubmissionVerdict, book: str, 
         parts.append(f"<p>In the book: {section_link(exercise.section, book)}</p>")
     parts.append(_answer(exercise, verdict))
     return "".join(parts) + "</section>"
+
+
+def _lines(text: str) -> str:
+    return escape(text).replace("\n", "<br>")
 
 
 def _diagnosis(exercise: ExerciseVerdict, book: str) -> str:
