@@ -110,6 +110,14 @@ def test_an_answer_counts_as_it_was_where_it_stands(graded, softplus, mean):
     assert any("softplus was graded before" in repair for repair in verdict.repairs)
 
 
+def test_second_gradings_have_an_end(graded, monkeypatch):
+    monkeypatch.setattr("autograder.grading.AGAIN_SECONDS", 0.0)
+    softplus, mean = next(iter(unusual.OVERWRITTEN.values()))
+    assert marks(graded(submissions.answer(softplus, mean)))[0] < 3
+    meddled = [unusual.with_softplus(f"{a}\ndef softplus(x): return None") for a in unusual.MEDDLING.values()]
+    assert any(marks(graded(raw))[1] < 3 for raw in meddled)
+
+
 def test_a_wrong_answer_gains_nothing_from_what_stands_below(graded):
     wrong = "both = 1\ndef softplus(x): return x * both"
     verdict = graded(submissions.answer(wrong, "both = 2\n" + submissions.RIGHT_MEAN))

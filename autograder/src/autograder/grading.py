@@ -39,6 +39,8 @@ from .verdict import FATAL, CellOutcome, ExerciseVerdict, SubmissionVerdict, Tes
 CELL_SECONDS = 20.0
 #: All cells of a notebook together: a student's own training runs, but not for ever.
 NOTEBOOK_SECONDS = 120.0
+#: Answers that lost marks, perhaps by others' doing, may be tried again until so long after the first time.
+AGAIN_SECONDS = 240.0
 #: An answer may use so many times a test's limit for all tests of its exercise.
 TESTS_AT_FULL_LENGTH = 4
 #: How an exercise ends when the process it ran in does not work, be it by its own fault or by another answer's.
@@ -180,8 +182,12 @@ class Grader:
             ]
             restarts = worker.restarts
         suspects = _maybe_hurt_by_others(verdicts, ran) | _maybe_meddled_with(verdicts, plan)
-        verdicts = [self._grade_apart(v, plan, digest) if v.id in suspects else v for v in verdicts]
-        verdicts, notes = self._grade_in_place(verdicts, plan, digest)
+        until = time.monotonic() + AGAIN_SECONDS
+        verdicts = [
+            self._grade_apart(v, plan, digest) if v.id in suspects and time.monotonic() < until else v
+            for v in verdicts
+        ]
+        verdicts, notes = self._grade_in_place(verdicts, plan, digest, until)
         return SubmissionVerdict(
             self.assignment.name,
             tuple(verdicts),
@@ -203,13 +209,14 @@ class Grader:
         return apart if apart.score > verdict.score else verdict
 
     def _grade_in_place(
-        self, verdicts: list[ExerciseVerdict], plan: CellPlan, digest: str
+        self, verdicts: list[ExerciseVerdict], plan: CellPlan, digest: str, until: float
     ) -> tuple[list[ExerciseVerdict], list[str]]:
         """Try answers that lost marks and that a cell further down may have hurt with the cells as far as their own."""
         best, notes = [], []
         for verdict in verdicts:
             best.append(verdict)
-            if verdict.id in plan.unanswered or not (_lost_marks(verdict) or verdict.status == "forbidden"):
+            lost = _lost_marks(verdict) or verdict.status == "forbidden"
+            if verdict.id in plan.unanswered or not lost or time.monotonic() >= until:
                 continue
             exercise = self.assignment.exercise(verdict.id)
             end, names = rebound(plan.cells, exercise.id, exercise.names)
