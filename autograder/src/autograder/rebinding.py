@@ -6,6 +6,7 @@ as far as its own, when it loses marks. Nothing is executed here.
 """
 
 import ast
+import functools
 import symtable
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -39,15 +40,16 @@ def rebound(cells: Sequence[PlannedCell], exercise: str, names: Iterable[str]) -
     return end, sorted((used - asked) & set().union(*bound[end:]))
 
 
-def _names(source: str) -> tuple[set[str], set[str]]:
+@functools.lru_cache(maxsize=256)  # the course's own cells are the same in every notebook
+def _names(source: str) -> tuple[frozenset[str], frozenset[str]]:
     """The notebook's names that a cell binds, and those that it looks up."""
     tree = parse(source)
     if tree is None:
-        return set(), set()
+        return frozenset(), frozenset()
     try:
         scopes = list(_scopes(symtable.symtable(ast.unparse(tree), "cell", "exec")))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(), set()
+        return frozenset(), frozenset()
     bound: set[str] = set()
     used: set[str] = set()
     for scope in scopes:
@@ -57,7 +59,7 @@ def _names(source: str) -> tuple[set[str], set[str]]:
                 bound.add(symbol.get_name())
             if (of_module or symbol.is_global()) and symbol.is_referenced():
                 used.add(symbol.get_name())
-    return bound, used
+    return frozenset(bound), frozenset(used)
 
 
 def _scopes(scope: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
