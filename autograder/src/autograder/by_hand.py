@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
+if TYPE_CHECKING:  # it takes seconds to import, and a course may have no gradebook
+    from nbgrader.api import Gradebook, SubmittedNotebook
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class ByHand:
         return self.comments.get(exercise) or self.comments.get(f"{exercise}-answer") or ""
 
 
-def by_hand_of(notebook: SubmittedNotebook) -> ByHand:
+def by_hand_of(notebook: "SubmittedNotebook") -> ByHand:
     """What the gradebook holds of a notebook beside the automatic marks."""
     marks = {
         grade.name: float(grade.score)
@@ -52,6 +54,8 @@ class HandMarks:
     def of(self, student: str, assignment: str, notebook: str) -> ByHand:
         """Empty for who is not in the gradebook."""
         if self._gradebook is not None:
+            from nbgrader.api import MissingEntry
+
             with contextlib.suppress(MissingEntry):
                 return by_hand_of(self._gradebook.find_submission_notebook(notebook, assignment, student))
         return ByHand()
