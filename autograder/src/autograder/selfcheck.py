@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .assignment import Assignment, AssignmentError, assignment_names
+from .forbidden import find_forbidden
 from .reading import ReadResult, read_notebook
 from .recovery import plan_cells
 from .release import load_template
@@ -35,6 +36,7 @@ def check_notebook(path: Path, name: str | None = None) -> int:
     job = {
         "assignment": assignment.name,
         "cells": [[c.source, c.exercise] for c in plan.cells],
+        "forbidden": _forbidden(assignment, [c.source for c in plan.cells]),
         "by_hand": {e.id: bool(plan.manual.get(e.id)) for e in assignment.exercises if e.manual},
     }
     try:
@@ -48,6 +50,12 @@ def check_notebook(path: Path, name: str | None = None) -> int:
     except subprocess.TimeoutExpired:
         print(f"The notebook ran longer than {SECONDS} s: look for a loop that does not end.")
         return 1
+
+
+def _forbidden(assignment: Assignment, sources: list[str]) -> dict[str, str]:
+    """A sentence on each answer that grading would refuse for what it calls."""
+    found = {e.id: find_forbidden(sources, e.names, e.forbid) for e in assignment.exercises}
+    return {exercise: findings[0].sentence() for exercise, findings in found.items() if findings}
 
 
 def _assignment_of(path: Path, read: ReadResult) -> str:
@@ -84,9 +92,11 @@ def _child(job: dict[str, Any]) -> int:
     results = run_checks(job["assignment"], shell.user_ns)
     for exercise, result in results.items():
         print(f"\n{exercise}\n{result}", flush=True)
+        if exercise in job["forbidden"]:
+            print(f"Grading gives nothing for this answer: {job['forbidden'][exercise]}", flush=True)
     for exercise, answered in job["by_hand"].items():
         print(f"\n{exercise}: {'answered' if answered else 'not answered'}; graded by hand")
-    passed = sum(bool(r) for r in results.values())
+    passed = sum(bool(r) and exercise not in job["forbidden"] for exercise, r in results.items())
     print(
         f"\n{passed} of {len(results)} exercises pass the public checks. Grading runs more tests than these."
     )
