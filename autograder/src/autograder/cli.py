@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from .assignment import AssignmentError
+from .imports import lean_imports
 
 DESCRIPTION = "Grade Jupyter notebooks that may be hostile."
 INTERRUPTED = 130
@@ -184,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        with lean_imports():
+            return options.run(options)
     except AssignmentError as err:
         print(f"autograder: {err}", file=sys.stderr)
         return 2

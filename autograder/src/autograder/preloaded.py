@@ -1,8 +1,8 @@
 """What the server that grading processes are forked from imports, once for all of them."""
 
-from .imports import uncollected
+from .imports import lean_imports, uncollected
 
-with uncollected():
+with lean_imports(), uncollected():
     from . import grading
 
 grading.warm_torch()

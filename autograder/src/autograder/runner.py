@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .assignment import assignment_names
-from .imports import uncollected
+from .imports import lean_imports, uncollected
 from .ingest import SubmittedFile
 from .sandbox import SandboxConfig
 from .sandbox.client import Offer, Zygote, use_offered
@@ -136,7 +136,7 @@ class Graders:
 
 
 def _grade_here(files: list[SubmittedFile], options: Options, offer: Offer | None) -> Iterator[Graded]:
-    with uncollected():
+    with lean_imports(), uncollected():
         from . import grading  # noqa: F401
 
     use_offered(offer)
