@@ -146,3 +146,12 @@ def test_no_name_and_no_length_of_the_answers_making_is_told():
     assert told([0] * 4711, [1, 2]).endswith("must be a sequence of 2 values, got more")
     assert told((), [1, 2]).endswith("must be a sequence of 2 values, got fewer")
     assert told("4711", 1.0).endswith("must be a number, got a value of type str")
+
+
+def test_a_view_that_torch_negates_lazily_is_compared_by_value():
+    negated = (
+        torch.complex(torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)).conj().imag
+    )
+    assert negated.is_neg()
+    assert_close(negated, -torch.ones(3, dtype=torch.float64))
+    assert_close(-torch.ones(3, dtype=torch.float64), negated)

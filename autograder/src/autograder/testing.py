@@ -243,9 +243,9 @@ def _compare_tensors(
 
 def _all_near(got: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float) -> bool:
     """Whether all values are finite and within `torch.allclose`'s tolerance: in NumPy, in a fourth of its time."""
-    if got.is_complex() or got.device.type != "cpu" or expected.device.type != "cpu":
+    if got.device.type != "cpu" or expected.device.type != "cpu":
         return False
-    a, b = got.resolve_conj().numpy(), expected.numpy()
+    a, b = got.resolve_neg().numpy(), expected.resolve_neg().numpy()
     with np.errstate(invalid="ignore", over="ignore"):
         return bool((np.abs(a - b) <= atol + rtol * np.abs(b)).all())
 
