@@ -204,9 +204,15 @@ class Grader:
         """Grade one exercise in a process that never ran the other exercises' answers."""
         exercise = self.assignment.exercise(verdict.id)
         cells = [c for c in plan.cells if c.origin != "answer" or c.exercise == exercise.id]
-        with self.sandbox.open() as worker:
-            apart = self._grade_exercise(worker, exercise, plan, self._run_cells(worker, cells), digest)
+        apart = self._grade_anew(exercise, plan, cells, digest)
         return apart if apart.score > verdict.score else verdict
+
+    def _grade_anew(
+        self, exercise: Exercise, plan: CellPlan, cells: Iterable[PlannedCell], digest: str
+    ) -> ExerciseVerdict:
+        """Grade one exercise in a process of its own that has run these cells."""
+        with self.sandbox.open() as worker:
+            return self._grade_exercise(worker, exercise, plan, self._run_cells(worker, cells), digest)
 
     def _grade_in_place(
         self, verdicts: list[ExerciseVerdict], plan: CellPlan, digest: str, until: float
@@ -223,9 +229,7 @@ class Grader:
             if not names:
                 continue
             above = replace(plan, cells=plan.cells[:end])
-            with self.sandbox.open() as worker:
-                ran = self._run_cells(worker, above.cells)
-                apart = self._grade_exercise(worker, exercise, above, ran, digest)
+            apart = self._grade_anew(exercise, above, above.cells, digest)
             if apart.score > verdict.score:
                 best[-1] = apart
                 notes.append(
