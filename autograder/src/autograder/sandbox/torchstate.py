@@ -121,41 +121,48 @@ def banned(names: tuple[str, ...]) -> Iterator[None]:
     if not names:
         yield
         return
-    functions: dict[int, str] = {}
+    bans = _bans(names)
     with contextlib.ExitStack() as stack:
-        for name in names:
-            with contextlib.suppress(LookupError):
-                _ban(name, functions, stack)
+        for owner, name, value in bans.replaced:
+            _replace(owner, name, value, stack)
         _ban_kernels(names, stack)
-        if "torch.autograd.grad" in names:
-            _ban_differentiation(functions, stack)
-        stack.enter_context(_Ban(functions))
+        if bans.differentiation:
+            _override({"_make_dual": ("torch.autograd.forward_ad", "AutogradCPU")}, stack)
+        if bans.functions:  # with a mode in force, every operation takes twice its time
+            stack.enter_context(_Ban(bans.functions))
         yield
 
 
-def _ban(name: str, functions: dict[int, str], stack: contextlib.ExitStack) -> None:
-    owner, last, target = resolve(name)
-    if isinstance(target, types.ModuleType):
+class _Bans:
+    """What refusing some names comes to. Made once: an answer is called a hundred times under the same bans."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.functions: dict[int, str] = {}  # id(function) -> its name, for the mode
+        self.replaced: list[tuple[Any, str, Any]] = []  # owner, attribute, what stands there meanwhile
+        self.differentiation = "torch.autograd.grad" in names
+        self._alive: list[Any] = []  # or their ids could become others'
+        for name in names:
+            with contextlib.suppress(LookupError):
+                self._add(name)
+        if self.differentiation:
+            self._add_differentiation()
+
+    def _add(self, name: str) -> None:
+        owner, last, target = resolve(name)
+        if not isinstance(target, types.ModuleType):
+            self._add_object(name, owner, last, target)
+            return
         for inner, value in vars(target).items():
             if not inner.startswith("_") and getattr(value, "__module__", "").startswith(target.__name__):
-                _ban_object(f"{name}.{inner}", target, inner, value, functions, stack)
-    else:
-        _ban_object(name, owner, last, target, functions, stack)
+                self._add_object(f"{name}.{inner}", target, inner, value)
 
-
-def _ban_object(name: str, owner: Any, last: str, target: Any, functions: dict[int, str], stack) -> None:
-    if inspect.isclass(target):
-        original = target.__init__
-
-        @functools.wraps(original)
-        def refuse(self, *args, **kwargs):
-            if type(self) is target or not type(self).__module__.startswith("torch."):
-                raise _refusal(name)
-            original(self, *args, **kwargs)
-
-        _replace(target, "__init__", refuse, stack)
-    else:
-        functions[id(target)] = name
+    def _add_object(self, name: str, owner: Any, last: str, target: Any) -> None:
+        if inspect.isclass(target):
+            self.replaced.append((target, "__init__", _refusing_class(name, target)))
+            return
+        if name.startswith("torch."):  # only torch's own functions reach a mode
+            self.functions[id(target)] = name
+            self._alive.append(target)
         if isinstance(owner, types.ModuleType) and inspect.isfunction(target):
 
             @functools.wraps(target)
@@ -163,7 +170,28 @@ def _ban_object(name: str, owner: Any, last: str, target: Any, functions: dict[i
                 raise _refusal(name)
 
             if target not in torch.overrides.get_overridable_functions().get(owner, ()):
-                _replace(owner, last, refuse_call, stack)
+                self.replaced.append((owner, last, refuse_call))
+
+    def _add_differentiation(self) -> None:
+        """No gradients by torch: neither backward, nor forward, nor by calling the graph's nodes one by one."""
+        self.replaced.append((torch.autograd.Variable, "_execution_engine", _NoEngine()))
+        self.functions[id(torch.Tensor.grad_fn)] = "torch.Tensor.grad_fn"
+
+
+_bans = functools.cache(_Bans)
+
+
+def _refusing_class(name: str, target: Any) -> Any:
+    """An `__init__` that refuses to make objects of the class, unless one of torch's own is made on its base."""
+    original = target.__init__
+
+    @functools.wraps(original)
+    def refuse(self, *args, **kwargs):
+        if type(self) is target or not type(self).__module__.startswith("torch."):
+            raise _refusal(name)
+        original(self, *args, **kwargs)
+
+    return refuse
 
 
 @functools.cache
@@ -209,13 +237,6 @@ class _NoEngine:
 
     def __getattr__(self, name: str) -> Any:
         raise _refusal("torch.autograd")
-
-
-def _ban_differentiation(functions: dict[int, str], stack: contextlib.ExitStack) -> None:
-    """No gradients by torch: neither backward, nor forward, nor by calling the graph's nodes one by one."""
-    _replace(torch.autograd.Variable, "_execution_engine", _NoEngine(), stack)
-    _override({"_make_dual": ("torch.autograd.forward_ad", "AutogradCPU")}, stack)
-    functions[id(torch.Tensor.grad_fn)] = "torch.Tensor.grad_fn"
 
 
 def _replace(owner: Any, name: str, value: Any, stack: contextlib.ExitStack) -> None:
