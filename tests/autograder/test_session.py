@@ -144,7 +144,11 @@ def test_a_test_of_no_exercise_is_reported(course):
 )
 def test_the_short_way_ends_as_pytests_protocol_does(session, monkeypatch, answer):
     source = f"import pytest\nimport torch\ndef softplus(x):\n{answer}"
+    called = []
+    original = session._plugin._call
+    monkeypatch.setattr(session._plugin, "_call", lambda *args: called.append(args) or original(*args))
     short = outcomes(session, source)
+    assert called  # by the short way indeed
     monkeypatch.setattr("autograder.session._needs_only_ours", lambda item: False)
     whole = outcomes(session, source)
     assert [(o.name, o.status, o.message) for o in short] == [(o.name, o.status, o.message) for o in whole]
@@ -168,3 +172,15 @@ def test_fixtures_set_up_and_marks_of_a_tests_own_are_honoured(course):
         ("test_fixture", "passed"),
         ("test_mark", "passed"),
     ]
+
+
+def test_a_files_own_fixture_stands_before_ours(course):
+    path = course / "autograder" / "assignments" / "toy" / "tests" / "test_softplus.py"
+    path.write_text(
+        "import pytest\nfrom autograder.testing import claim\n\n"
+        "@pytest.fixture\ndef inputs():\n    return 'their own'\n\n"
+        "@claim(points=1, hint='h')\ndef test_fixture(inputs):\n    '''C.'''\n    assert inputs == 'their own'\n"
+    )
+    with Session(Assignment.load("toy", course)) as session:
+        (ended,) = session.run("softplus", None, lambda test: 1)
+    assert ended.status == "passed"

@@ -172,9 +172,10 @@ class _Plugin:
         return self.job.student
 
     @pytest.fixture
-    def inputs(self, request: pytest.FixtureRequest) -> Inputs:
-        assert self.job is not None
-        return self._inputs(request.node.name, self.job)
+    def inputs(self) -> Inputs:
+        # Not by `request`, which would then be among the fixtures of every test; see `_needs_only_ours`.
+        assert self.job is not None and self.last is not None
+        return self._inputs(self.last.name, self.job)
 
     def _inputs(self, name: str, job: _Job) -> Inputs:
         common = None if self.common_seed_of is None else self.common_seed_of(name)
@@ -257,10 +258,13 @@ class _Plugin:
 
 
 def _needs_only_ours(item: pytest.Function) -> bool:
-    """Whether a test is a function with no fixtures but `student` and `inputs`, no set-up and no mark."""
+    """Whether a test is a function with no fixtures but our `student` and `inputs`, no set-up and no mark."""
     marked = next(item.iter_markers(), None) is not None
     plain = item.cls is None and not marked and not inspect.iscoroutinefunction(item.obj)
-    return plain and {"student", "inputs"}.issuperset(item.fixturenames)
+    if not plain or not {"student", "inputs"}.issuperset(item.fixturenames):
+        return False
+    # A fixture of the same name in the test's own file stands before ours.
+    return all(len(found) == 1 for found in item._fixtureinfo.name2fixturedefs.values())
 
 
 def _forget_modules() -> None:
