@@ -174,7 +174,8 @@ class _Plugin:
     @pytest.fixture
     def inputs(self) -> Inputs:
         # Not by `request`, which would then be among the fixtures of every test; see `_needs_only_ours`.
-        assert self.job is not None and self.last is not None
+        assert self.job is not None
+        assert self.last is not None
         return self._inputs(self.last.name, self.job)
 
     def _inputs(self, name: str, job: _Job) -> Inputs:

@@ -112,7 +112,6 @@ class Service(Peer):
             error = self._shell.run(message["source"], message.get("to_the_end") is True)
         except KeyboardInterrupt as interrupt:
             error = interrupt
-        self._cells.leave()
         return {
             "ok": error is None,
             "ename": "" if error is None else str(type(error).__name__)[:200],
@@ -180,6 +179,7 @@ class Service(Peer):
             self._numbers.pop(id(value), None)
 
     def _prepare(self, message: dict[str, Any]) -> None:
+        self._cells.leave()
         torchstate.reset()
         if message.get("seed") is not None:
             torchstate.seed(message["seed"])

@@ -10,11 +10,13 @@ import io
 import re
 import sys
 import traceback
+import warnings
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.error import UsageError
+from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.text import SList
 from traitlets.config import Config
@@ -119,10 +121,36 @@ def safe_text(value: Any, limit: int = 2000) -> str:
         return f"<its text could not be made: {type(error).__name__}>"
 
 
+class _Transformers(TransformerManager):
+    """IPython's, which looks for its own syntax token by token only in what is no Python as it stands."""
+
+    def do_token_transforms(self, lines: list[str]) -> list[str]:
+        if self.token_transformers == _STOCK_TRANSFORMERS and _parses("".join(lines)):
+            return lines
+        return super().do_token_transforms(lines)
+
+
+_STOCK_TRANSFORMERS = TransformerManager().token_transformers
+
+
+def _parses(source: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whoever runs the cell warns
+        try:
+            ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+    return True
+
+
 class NotebookShell(InteractiveShell):
     """IPython's shell with its outputs collected and its ways to the system closed."""
 
     outputs: Outputs
+
+    def should_run_async(self, raw_cell: str, *, transformed_cell: str, **options: Any) -> bool:
+        words = "await" in transformed_cell or "async" in transformed_cell
+        return words and super().should_run_async(raw_cell, transformed_cell=transformed_cell, **options)
 
     def _showtraceback(self, etype, evalue, stb) -> None:
         lines = [str(line)[:4000] for line in list(stb)[-40:]]
@@ -215,7 +243,7 @@ def make_shell() -> NotebookShell:
     # The inline backend's own setting, with pictures packed fast rather than tight: a tenth of a figure's time.
     config.InlineBackend.print_figure_kwargs = {"bbox_inches": "tight", "pil_kwargs": {"compress_level": 1}}
     shell = NotebookShell.instance(config=config, displayhook_class=Hook, display_pub_class=Publisher)
-    shell.outputs = outputs
+    shell.outputs, shell.input_transformer_manager = outputs, _Transformers()
     sys.stdout, sys.stderr = _Stream("stdout", outputs), _Stream("stderr", outputs)
     close_input()
     shell.register_magic_function(_no_reset, "line", "reset")

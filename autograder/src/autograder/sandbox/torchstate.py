@@ -63,13 +63,21 @@ def seed(value: int) -> None:
 
 
 class CellState:
-    """The notebook's own settings, which one cell leaves to the next, kept apart from the calls between cells."""
+    """The notebook's own settings, which one cell leaves to the next, kept apart from the calls between cells.
+
+    Cells mostly follow one another, with no call between them and nothing to keep.
+    """
 
     def __init__(self):
         self._values: list[Any] = [clean for _, _, clean in SETTINGS]
         self._random: tuple[Any, Any, Any] | None = None
+        self._within = False
 
     def enter(self) -> None:
+        """Before a cell: as the last one left it."""
+        if self._within:
+            return
+        self._within = True
         for (get, put, _), value in zip(SETTINGS, self._values, strict=True):
             if get() != value:
                 put(value)
@@ -79,8 +87,11 @@ class CellState:
             np.random.set_state(self._random[2])  # noqa: NPY002
 
     def leave(self) -> None:
-        self._values = [get() for get, _, _ in SETTINGS]
-        self._random = (torch.get_rng_state(), random.getstate(), np.random.get_state())  # noqa: NPY002
+        """Before a call."""
+        if self._within:
+            self._within = False
+            self._values = [get() for get, _, _ in SETTINGS]
+            self._random = (torch.get_rng_state(), random.getstate(), np.random.get_state())  # noqa: NPY002
 
 
 def _refusal(name: str) -> ForbiddenCall:
