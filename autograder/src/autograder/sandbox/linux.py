@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import signal
 import struct
 import sys
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ SUPPORTED = LINUX and MACHINE is not None
 NEWNS, NEWUTS, NEWIPC = 0x00020000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 NAMESPACE_FLAGS = 0x7E020080  # every CLONE_NEW* bit of clone(2), CLONE_NEWTIME (0x80) among them
-CLONE_THREAD = 0x00010000
+CLONE_THREAD, CHILD_CLEARTID, CHILD_SETTID = 0x00010000, 0x00200000, 0x01000000
 
 # mount(2), umount2(2)
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
@@ -33,9 +34,11 @@ DETACH = 2
 
 # prctl(2)
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP = 1, 4, 24
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 22, 38, 47
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_GET_TID_ADDRESS, PR_CAP_AMBIENT = 22, 38, 40, 47
 
 libc = ctypes.CDLL(None, use_errno=True) if LINUX else None
+#: Calls that Python's lock is kept through, as os.fork() does.
+_LIBC_WITHIN_PYTHON = ctypes.PyDLL(None, use_errno=True) if LINUX else None
 
 
 def check(result: int, what: str) -> int:
@@ -64,6 +67,36 @@ def _bytes(path: str | None) -> bytes | None:
 
 def unshare(flags: int) -> None:
     check(libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def thread_number_address() -> int:
+    """Where libc keeps the calling thread's number, 0 where the kernel does not say (PR_GET_TID_ADDRESS)."""
+    address = ctypes.c_void_p()
+    if libc.prctl(ctypes.c_int(PR_GET_TID_ADDRESS), ctypes.byref(address), 0, 0, 0) < 0:
+        return 0
+    return address.value or 0
+
+
+def fork_into(flags: int) -> int:
+    """As os.fork(), with the child in new namespaces from its start (clone3(2)); it is process 1 of a new NEWPID.
+
+    Only for a process of one thread: libc's own preparations for a fork, which concern locks that other threads may
+    hold, do not run. What it notes of the thread's number the kernel sets in its place; Python's part is done here.
+    """
+    address = thread_number_address()
+    if not address:
+        raise OSError("clone3: the kernel does not tell where the thread's number is kept")
+    arguments = struct.pack(
+        "=8Q", flags | CHILD_CLEARTID | CHILD_SETTID, 0, address, 0, signal.SIGCHLD, 0, 0, 0
+    )
+    number, size = ctypes.c_long(SYSCALLS["clone3"][_column()]), ctypes.c_size_t(len(arguments))
+    ctypes.pythonapi.PyOS_BeforeFork()
+    child = _LIBC_WITHIN_PYTHON.syscall(number, arguments, size)
+    if child == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return check(child, "clone3")
 
 
 def prctl(option: int, *args: int) -> int:

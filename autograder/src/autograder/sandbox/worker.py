@@ -20,10 +20,14 @@ CONNECTION = 3  # the worker's only descriptor above standard error
 HIGHEST_DESCRIPTOR = 4096
 
 
+#: A worker's own user, mount, process, ipc and host name namespaces.
+NAMESPACES = linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC | linux.NEWUTS
+
+
 def enter_namespaces() -> None:
-    """Own user, mount, process, ipc and host name namespaces; the next fork is process 1 of the new process space."""
+    """The next fork is process 1 of the new process space."""
     uid, gid = os.getuid(), os.getgid()
-    linux.unshare(linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC | linux.NEWUTS)
+    linux.unshare(NAMESPACES)
     linux.map_own_identity(uid, gid)
 
 
@@ -90,10 +94,20 @@ def _keep_only(connection: socket.socket) -> socket.socket:
     return socket.socket(fileno=CONNECTION)
 
 
-def run(connection: socket.socket, settings: dict[str, Any], shell: Any) -> None:
-    """Close the process in, say so, and serve. Never returns."""
+def run(
+    connection: socket.socket,
+    settings: dict[str, Any],
+    shell: Any,
+    identity: tuple[int, int] | None = None,
+) -> None:
+    """Close the process in, say so, and serve. Never returns.
+
+    `identity` are the user and group of a process that started in a user namespace of its own, which has none yet.
+    """
     try:
         connection = _keep_only(connection)
+        if identity is not None:
+            linux.map_own_identity(*identity)
         in_force = close_in(settings)
         wire.send(connection, wire.pack({"ready": True, **in_force}))
         if shell is not None:

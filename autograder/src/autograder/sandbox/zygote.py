@@ -22,7 +22,7 @@ import sys
 import types
 from typing import Any
 
-from . import linux, root, worker
+from . import forking, linux, root
 
 NOBODY = 65534
 SHELL_WARMING = ("1 + 1", "1 / 0", "print('warm')")
@@ -246,87 +246,37 @@ def _address_space() -> int:
 
 def _serve(control: socket.socket, config: dict[str, Any], report: dict[str, Any]) -> None:
     """Fork a worker for every request, until the first control socket, the owner's, is closed."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    in_one_step = config["tier"] == "namespaces" and forking.is_possible_in_one_step()
+    if not in_one_step:  # each worker then has a process between, which takes its status
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    shell = _SHELL[0] if _SHELL else None
     controls = {control.fileno(): control}
     poll = select.poll()
     poll.register(control, select.POLLIN)
+    watched = forking.Watched(poll)
     while True:
-        for number, _ in poll.poll():
-            asking = controls[number]
-            message, descriptors, _, _ = socket.recv_fds(asking, 1 << 16, 2)
-            if message:
-                request = json.loads(message)
-                sockets = [socket.socket(fileno=number) for number in descriptors]
-                if "join" in request:
-                    controls[sockets[0].fileno()] = sockets[0]
-                    poll.register(sockets[0], select.POLLIN)
-                    sockets[0].send(json.dumps(report).encode())
-                else:
-                    _fork_worker(controls, *sockets, config, request)
-            elif asking is control:
-                os._exit(
-                    0
-                )  # the trusted side is gone; in the namespaces tier every worker dies with this process
+        number, _ = poll.poll()[
+            0
+        ]  # one at a time: seeing to it may close others, whose numbers then name new ones
+        if watched.attend(number):
+            continue
+        asking = controls[number]
+        message, descriptors, _, _ = socket.recv_fds(asking, 1 << 16, 2)
+        if message:
+            request = json.loads(message)
+            sockets = [socket.socket(fileno=number) for number in descriptors]
+            if "join" in request:
+                controls[sockets[0].fileno()] = sockets[0]
+                poll.register(sockets[0], select.POLLIN)
+                sockets[0].send(json.dumps(report).encode())
+            elif in_one_step:
+                forking.fork_in_one_step(watched, *sockets, config | request, shell)
             else:
-                poll.unregister(asking)
-                controls.pop(number).close()
-
-
-def _fork_worker(
-    controls: dict[int, socket.socket],
-    connection: socket.socket,
-    monitor: socket.socket,
-    config: dict[str, Any],
-    request: dict[str, Any],
-) -> None:
-    if os.fork() == 0:
-        for control in controls.values():
-            control.close()
-        _start_worker(connection, monitor, config, request)
-    connection.close()
-    monitor.close()
-
-
-def _start_worker(
-    connection: socket.socket, monitor: socket.socket, config: dict[str, Any], request: dict
-) -> None:
-    """In the child: fork once more, into the new namespaces, then stay to report how the worker ended."""
-    status = 1
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if linux.LINUX:
-            linux.die_with_parent()
-        if config["tier"] == "namespaces":
-            worker.enter_namespaces()
-        child = os.fork()
-        if child == 0:
-            monitor.close()
-            settings = config | request
-            worker.run(connection, settings, _SHELL[0] if _SHELL else None)
-        connection.close()
-        _announce_and_await(monitor, child)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        monitor.send(json.dumps({"ended": status}).encode())
-    except BaseException as error:
-        monitor.send(json.dumps({"fatal": f"{type(error).__name__}: {error}"[:500]}).encode())
-    finally:
-        os._exit(0)
-
-
-def _announce_and_await(monitor: socket.socket, child: int) -> None:
-    """Hand the trusted side a descriptor for the worker: a process number can be another process by tomorrow.
-
-    Returns when the worker has ended; a trusted side that goes first, killed, takes the worker with it.
-    """
-    note = json.dumps({"pid": child}).encode()
-    if not hasattr(os, "pidfd_open"):
-        monitor.send(note)
-        return
-    descriptor = os.pidfd_open(child)
-    socket.send_fds(monitor, [note], [descriptor])
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.register(monitor, 0)  # a hang-up is reported always
-    if all(number != descriptor for number, _ in poll.poll()):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    os.close(descriptor)
+                forking.fork_in_two_steps(controls.values(), *sockets, config | request, shell)
+        elif asking is control:
+            os._exit(
+                0
+            )  # the trusted side is gone; in the namespaces tier every worker dies with this process
+        else:
+            poll.unregister(asking)
+            controls.pop(number).close()
