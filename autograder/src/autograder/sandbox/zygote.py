@@ -22,7 +22,7 @@ import sys
 import types
 from typing import Any
 
-from . import forking, linux, root
+from . import forking, heap, linux, root
 
 NOBODY = 65534
 SHELL_WARMING = ("1 + 1", "1 / 0", "print('warm')")
@@ -92,6 +92,7 @@ def _prepare(control: socket.socket, config: dict[str, Any]) -> dict[str, Any]:
     report["uid"] = os.getuid()
     report["tasks"] = 0 if config["tier"] == "namespaces" else _tasks_of_user()
     gc.collect()
+    heap.fill_holes()
     gc.freeze()
     gc.enable()
     return report
