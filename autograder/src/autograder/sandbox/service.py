@@ -221,6 +221,7 @@ class Service(Peer):
     def _differentiate(
         self, message: dict[str, Any], buffers: list[bytearray]
     ) -> tuple[dict[str, Any], list[bytes]]:
+        self._cells.leave()
         self.tensors.begin_call()
         try:
             reader = Reader(self, buffers)

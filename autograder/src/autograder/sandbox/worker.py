@@ -18,14 +18,12 @@ from . import linux, wire
 SCRATCH = "/scratch"
 CONNECTION = 3  # the worker's only descriptor above standard error
 HIGHEST_DESCRIPTOR = 4096
-
-
 #: A worker's own user, mount, process, ipc and host name namespaces.
 NAMESPACES = linux.NEWUSER | linux.NEWNS | linux.NEWPID | linux.NEWIPC | linux.NEWUTS
 
 
 def enter_namespaces() -> None:
-    """The next fork is process 1 of the new process space."""
+    """Enter them, without clone3; the next fork is process 1 of the new process space."""
     uid, gid = os.getuid(), os.getgid()
     linux.unshare(NAMESPACES)
     linux.map_own_identity(uid, gid)

@@ -256,9 +256,8 @@ def _serve(control: socket.socket, config: dict[str, Any], report: dict[str, Any
     poll.register(control, select.POLLIN)
     watched = forking.Watched(poll)
     while True:
-        number, _ = poll.poll()[
-            0
-        ]  # one at a time: seeing to it may close others, whose numbers then name new ones
+        # One event at a time: seeing to it may close other descriptors, whose numbers then name new ones.
+        number, _ = poll.poll()[0]
         if watched.attend(number):
             continue
         asking = controls[number]
@@ -275,9 +274,7 @@ def _serve(control: socket.socket, config: dict[str, Any], report: dict[str, Any
             else:
                 forking.fork_in_two_steps(controls.values(), *sockets, config | request, shell)
         elif asking is control:
-            os._exit(
-                0
-            )  # the trusted side is gone; in the namespaces tier every worker dies with this process
+            os._exit(0)  # the trusted side is gone; in the namespaces tier every worker dies with this one
         else:
             poll.unregister(asking)
             controls.pop(number).close()
