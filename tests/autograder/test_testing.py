@@ -155,3 +155,20 @@ def test_a_view_that_torch_negates_lazily_is_compared_by_value():
     assert negated.is_neg()
     assert_close(negated, -torch.ones(3, dtype=torch.float64))
     assert_close(-torch.ones(3, dtype=torch.float64), negated)
+
+
+def test_complex_tensors_are_compared_in_both_parts():
+    expected = torch.complex(torch.ones(3, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64))
+    assert_close(expected.conj().conj() + 1e-12j, expected)
+    assert_close(expected.conj(), expected.resolve_conj().conj())
+    assert told(expected.conj(), expected).endswith("a wrong value")
+    assert "finite" in told(expected * complex(float("nan"), 1), expected)
+    with pytest.raises(WrongAnswer, match="a wrong value"):  # a real part alone is not the number
+        assert_close(expected.real, expected, check_dtype=False)
+
+
+def test_a_fraction_is_no_whole_number():
+    counts = torch.tensor([1, 2])
+    assert_close(torch.tensor([1.0, 2.0]), counts, check_dtype=False)
+    with pytest.raises(WrongAnswer):
+        assert_close(torch.tensor([1.9, 2.0]), counts, check_dtype=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from .verdict import SubmissionVerdict
 
 #: Raised when grading itself changes meaning: every stored verdict is then graded anew.
-ENGINE_VERSION = "3"
+ENGINE_VERSION = "4"
 
 
 def store_key(parts: Iterable[str]) -> str:

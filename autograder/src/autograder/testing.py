@@ -23,6 +23,8 @@ TOLERANCE = {
     torch.float32: (1e-4, 1e-6),
     torch.float16: (1e-2, 1e-3),
     torch.bfloat16: (3e-2, 1e-2),
+    torch.complex128: (1e-6, 1e-9),
+    torch.complex64: (1e-4, 1e-6),
 }
 
 
@@ -226,14 +228,16 @@ def _compare_tensors(
         raise WrongAnswer(f"{what} has dtype {got.dtype}, it must have {expected.dtype}")
     got, expected = got.detach(), expected.detach()
     default = TOLERANCE.get(expected.dtype, (0.0, 0.0))
-    if not got.dtype.is_floating_point and expected.dtype.is_floating_point:
+    if not (got.dtype.is_floating_point or got.dtype.is_complex) and expected.dtype.is_floating_point:
         raise WrongAnswer(f"{what} has dtype {got.dtype}, it must be floating-point")
     rtol, atol = default[0] if rtol is None else rtol, default[1] if atol is None else atol
     if not expected.dtype.is_floating_point and not expected.dtype.is_complex:
-        if not torch.equal(got.to(torch.int64), expected.to(torch.int64)):
+        whole = torch.int64 if not got.dtype.is_floating_point and not got.dtype.is_complex else got.dtype
+        if not torch.equal(got.to(whole), expected.to(whole)):
             raise WrongAnswer(f"{what} is wrong")
         return
-    wide, want = got.to(torch.float64), expected.to(torch.float64)
+    widest = torch.complex128 if got.dtype.is_complex or expected.dtype.is_complex else torch.float64
+    wide, want = got.to(widest), expected.to(widest)
     if _all_near(wide, want, rtol, atol) or torch.allclose(wide, want, rtol=rtol, atol=atol, equal_nan=True):
         return
     if bool((~torch.isfinite(wide) & torch.isfinite(want)).any()):
@@ -245,7 +249,7 @@ def _all_near(got: torch.Tensor, expected: torch.Tensor, rtol: float, atol: floa
     """Whether all values are finite and within `torch.allclose`'s tolerance: in NumPy, in a fourth of its time."""
     if got.device.type != "cpu" or expected.device.type != "cpu":
         return False
-    a, b = got.resolve_neg().numpy(), expected.resolve_neg().numpy()
+    a, b = got.resolve_conj().resolve_neg().numpy(), expected.resolve_conj().resolve_neg().numpy()
     with np.errstate(invalid="ignore", over="ignore"):
         return bool((np.abs(a - b) <= atol + rtol * np.abs(b)).all())
 
