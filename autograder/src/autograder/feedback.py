@@ -170,7 +170,7 @@ def _test(test: TestVerdict, book: str) -> str:
     return (
         f"<li><span class={kind}><span aria-hidden=true>{mark}</span> "
         f"{'Holds' if passed else 'Not run' if test.status == 'skipped' else 'Fails'}:</span> {escape(test.claim)} "
-        f"<span class=dim>({test.earned:g} of {test.points:g})</span>{more}{hint}{where}</li>"
+        f'<span class="dim whole">({test.earned:g} of {test.points:g})</span>{more}{hint}{where}</li>'
     )
 
 
