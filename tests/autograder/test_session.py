@@ -1,6 +1,9 @@
 """The pytest session: tests collected once, run on request, with messages that leak nothing."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +187,29 @@ def test_a_files_own_fixture_stands_before_ours(course):
     with Session(Assignment.load("toy", course)) as session:
         (ended,) = session.run("softplus", None, lambda test: 1)
     assert ended.status == "passed"
+
+
+THREADS = """
+import os, sys, threading
+from pathlib import Path
+from autograder.assignment import Assignment
+from autograder.session import Session
+with Session(Assignment.load("toy", Path(sys.argv[1]))) as session:
+    before = len(os.listdir("/proc/self/task"))
+    (ended,) = session.run("softplus", None, lambda test: 1)
+    print(ended.status, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
+def test_hidden_tests_run_in_one_thread_whatever_the_environment_says(course):
+    path = course / "autograder" / "assignments" / "toy" / "tests" / "test_softplus.py"
+    path.write_text(
+        "import torch\nfrom autograder.testing import claim\n\n"
+        "@claim(points=1, hint='h')\ndef test_large():\n    '''C.'''\n"
+        "    torch.ones(1 << 20, dtype=torch.float64).exp()\n"
+    )
+    command = [sys.executable, "-c", THREADS, str(course)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.split() == ["passed", "0"], done.stderr

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+import torch
 
 from . import testing
 from .assignment import Assignment, AssignmentError
@@ -137,6 +138,7 @@ class Session:
         self.close()
 
     def _main(self) -> None:
+        torch.set_num_threads(1)  # of every thread that calls OpenMP: what the main thread has set is its own
         try:
             folder = str(self.assignment.folder / "tests")
             _forget_modules()
