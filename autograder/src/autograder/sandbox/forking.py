@@ -33,7 +33,10 @@ def is_possible_in_one_step() -> bool:
 
 
 class Watched:
-    """The running workers that are this process's own children: how each ends is told to its trusted side."""
+    """The running workers that are this process's own children: how each ends is told to its trusted side.
+
+    A trusted side that goes first, killed, takes its worker with it.
+    """
 
     def __init__(self, poll: select.poll):
         self._poll = poll
@@ -41,7 +44,10 @@ class Watched:
         self._by_monitor: dict[int, int] = {}  # descriptor of the monitor -> of the process
 
     def add(self, child: int, monitor: socket.socket) -> None:
-        """Hand the trusted side a descriptor for the worker, and begin to watch both."""
+        """Hand the trusted side a descriptor for the worker, and begin to watch both.
+
+        A descriptor, because a process number can be another process by tomorrow.
+        """
         try:
             descriptor = os.pidfd_open(child)
         except OSError as error:  # too many descriptors
@@ -55,6 +61,9 @@ class Watched:
         self._by_monitor[monitor.fileno()] = descriptor
         self._poll.register(descriptor, select.POLLIN)
         self._poll.register(monitor, 0)  # a hang-up is reported always
+
+    def __len__(self) -> int:
+        return len(self._by_process)
 
     def attend(self, number: int) -> bool:
         """Whether a descriptor on which something happened belonged to a worker, which is then seen to."""
@@ -70,9 +79,7 @@ class Watched:
         self._poll.unregister(number)
         if self._by_monitor.pop(monitor.fileno(), None) is not None:
             self._poll.unregister(monitor)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        with contextlib.suppress(OSError):
-            monitor.send(json.dumps({"ended": status}).encode())
+        _await_end(child, monitor)
         monitor.close()
         os.close(number)
         return True
@@ -99,10 +106,19 @@ def fork_in_one_step(
     watched.add(child, monitor)
 
 
-def _give_up(monitor: socket.socket, error: OSError) -> None:
-    with contextlib.suppress(OSError):  # the trusted side may have gone
-        monitor.send(json.dumps({"fatal": f"{type(error).__name__}: {error}"[:500]}).encode())
+def _await_end(child: int, monitor: socket.socket) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    _tell(monitor, {"ended": status})
+
+
+def _give_up(monitor: socket.socket, error: BaseException) -> None:
+    _tell(monitor, {"fatal": f"{type(error).__name__}: {error}"[:500]})
     monitor.close()
+
+
+def _tell(monitor: socket.socket, note: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # the trusted side may have gone
+        monitor.send(json.dumps(note).encode())
 
 
 # In two steps: a process between the zygote and the worker waits for the worker's end
@@ -128,7 +144,6 @@ def _start_worker(
     connection: socket.socket, monitor: socket.socket, settings: dict[str, Any], shell: Any
 ) -> None:
     """In the child: fork once more, into the new namespaces, then stay to report how the worker ended."""
-    status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         if linux.LINUX:
@@ -140,29 +155,21 @@ def _start_worker(
             monitor.close()
             worker.run(connection, settings, shell)
         connection.close()
-        _announce_and_await(monitor, child)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        monitor.send(json.dumps({"ended": status}).encode())
+        if hasattr(os, "pidfd_open"):
+            _watch(child, monitor)
+        else:
+            _tell(monitor, {"pid": child})
+            _await_end(child, monitor)
     except BaseException as error:
-        monitor.send(json.dumps({"fatal": f"{type(error).__name__}: {error}"[:500]}).encode())
+        _give_up(monitor, error)
     finally:
         os._exit(0)
 
 
-def _announce_and_await(monitor: socket.socket, child: int) -> None:
-    """Hand the trusted side a descriptor for the worker: a process number can be another process by tomorrow.
-
-    Returns when the worker has ended; a trusted side that goes first, killed, takes the worker with it.
-    """
-    note = json.dumps({"pid": child}).encode()
-    if not hasattr(os, "pidfd_open"):
-        monitor.send(note)
-        return
-    descriptor = os.pidfd_open(child)
-    socket.send_fds(monitor, [note], [descriptor])
+def _watch(child: int, monitor: socket.socket) -> None:
+    """Watch one worker until it has ended."""
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    poll.register(monitor, 0)  # a hang-up is reported always
-    if all(number != descriptor for number, _ in poll.poll()):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    os.close(descriptor)
+    watched = Watched(poll)
+    watched.add(child, monitor)
+    while watched:
+        watched.attend(poll.poll()[0][0])

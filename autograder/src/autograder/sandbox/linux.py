@@ -49,9 +49,9 @@ def check(result: int, what: str) -> int:
     return result
 
 
-def _syscall(name: str, *args) -> int:
+def _syscall(name: str, *args, library: ctypes.CDLL | None = libc) -> int:
     numbers = SYSCALLS[name]
-    return libc.syscall(ctypes.c_long(numbers[_column()]), *args)
+    return library.syscall(ctypes.c_long(numbers[_column()]), *args)
 
 
 def _column() -> int:
@@ -69,29 +69,21 @@ def unshare(flags: int) -> None:
     check(libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
-def thread_number_address() -> int:
-    """Where libc keeps the calling thread's number, 0 where the kernel does not say (PR_GET_TID_ADDRESS)."""
-    address = ctypes.c_void_p()
-    if libc.prctl(ctypes.c_int(PR_GET_TID_ADDRESS), ctypes.byref(address), 0, 0, 0) < 0:
-        return 0
-    return address.value or 0
-
-
 def fork_into(flags: int) -> int:
     """As os.fork(), with the child in new namespaces from its start (clone3(2)); it is process 1 of a new NEWPID.
 
     Only for a process of one thread: libc's own preparations for a fork, which concern locks that other threads may
     hold, do not run. What it notes of the thread's number the kernel sets in its place; Python's part is done here.
     """
-    address = thread_number_address()
-    if not address:
+    address = ctypes.c_void_p()  # where libc keeps the number
+    prctl(PR_GET_TID_ADDRESS, ctypes.addressof(address))
+    if not address.value:
         raise OSError("clone3: the kernel does not tell where the thread's number is kept")
-    arguments = struct.pack(
-        "=8Q", flags | CHILD_CLEARTID | CHILD_SETTID, 0, address, 0, signal.SIGCHLD, 0, 0, 0
-    )
-    number, size = ctypes.c_long(SYSCALLS["clone3"][_column()]), ctypes.c_size_t(len(arguments))
+    flags |= CHILD_CLEARTID | CHILD_SETTID
+    arguments = struct.pack("=8Q", flags, 0, address.value, 0, signal.SIGCHLD, 0, 0, 0)
+    size = ctypes.c_size_t(len(arguments))
     ctypes.pythonapi.PyOS_BeforeFork()
-    child = _LIBC_WITHIN_PYTHON.syscall(number, arguments, size)
+    child = _syscall("clone3", arguments, size, library=_LIBC_WITHIN_PYTHON)
     if child == 0:
         ctypes.pythonapi.PyOS_AfterFork_Child()
         return 0
@@ -396,7 +388,11 @@ class _Program(ctypes.Structure):
 
 def restrict_system_calls() -> None:
     """Install the filter for this process and all its future threads. It cannot be taken off."""
-    code = seccomp_program(os.getpid())
+    install_filter(seccomp_program(os.getpid()))
+
+
+def install_filter(code: bytes) -> None:
+    """Install a BPF program as the filter of this process's system calls."""
     buffer = ctypes.create_string_buffer(code, len(code))
     program = _Program(len(code) // 8, ctypes.addressof(buffer))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
