@@ -136,9 +136,7 @@ def banned(names: tuple[str, ...]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for owner, name, value in bans.replaced:
             _replace(owner, name, value, stack)
-        _ban_kernels(names, stack)
-        if bans.differentiation:
-            _override({"_make_dual": ("torch.autograd.forward_ad", "AutogradCPU")}, stack)
+        _override(bans.operators, stack)
         if bans.functions:  # with a mode in force, every operation takes twice its time
             stack.enter_context(_Ban(bans.functions))
         yield
@@ -150,12 +148,13 @@ class _Bans:
     def __init__(self, names: tuple[str, ...]):
         self.functions: dict[int, str] = {}  # id(function) -> its name, for the mode
         self.replaced: list[tuple[Any, str, Any]] = []  # owner, attribute, what stands there meanwhile
-        self.differentiation = "torch.autograd.grad" in names
+        # operator -> what is to be reported, and the dispatch key under which it refuses
+        self.operators = {operator: (name, "CPU") for operator, name in _kernels(names).items()}
         self._alive: list[Any] = []  # or their ids could become others'
         for name in names:
             with contextlib.suppress(LookupError):
                 self._add(name)
-        if self.differentiation:
+        if "torch.autograd.grad" in names:
             self._add_differentiation()
 
     def _add(self, name: str) -> None:
@@ -186,6 +185,7 @@ class _Bans:
     def _add_differentiation(self) -> None:
         """No gradients by torch: neither backward, nor forward, nor by calling the graph's nodes one by one."""
         self.replaced.append((torch.autograd.Variable, "_execution_engine", _NoEngine()))
+        self.operators["_make_dual"] = ("torch.autograd.forward_ad", "AutogradCPU")
         self.functions[id(torch.Tensor.grad_fn)] = "torch.Tensor.grad_fn"
 
 
@@ -205,7 +205,6 @@ def _refusing_class(name: str, target: Any) -> Any:
     return refuse
 
 
-@functools.cache
 def _kernels(names: tuple[str, ...]) -> dict[str, str]:
     """The operators on the processor that forbidden functions end in, by operator: what is to be reported.
 
@@ -221,10 +220,6 @@ def _kernels(names: tuple[str, ...]) -> dict[str, str]:
                         if torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{overload}", "CPU"):
                             found.setdefault(overload, name)
     return found
-
-
-def _ban_kernels(names: tuple[str, ...], stack: contextlib.ExitStack) -> None:
-    _override({operator: (name, "CPU") for operator, name in _kernels(names).items()}, stack)
 
 
 def _override(operators: dict[str, tuple[str, str]], stack: contextlib.ExitStack) -> None:
