@@ -190,7 +190,7 @@ def test_a_files_own_fixture_stands_before_ours(course):
 
 
 THREADS = """
-import os, sys, threading
+import os, sys
 from pathlib import Path
 from autograder.assignment import Assignment
 from autograder.session import Session

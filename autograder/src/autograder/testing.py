@@ -228,12 +228,12 @@ def _compare_tensors(
         raise WrongAnswer(f"{what} has dtype {got.dtype}, it must have {expected.dtype}")
     got, expected = got.detach(), expected.detach()
     default = TOLERANCE.get(expected.dtype, (0.0, 0.0))
-    if not (got.dtype.is_floating_point or got.dtype.is_complex) and expected.dtype.is_floating_point:
+    if _is_whole(got.dtype) and expected.dtype.is_floating_point:
         raise WrongAnswer(f"{what} has dtype {got.dtype}, it must be floating-point")
     rtol, atol = default[0] if rtol is None else rtol, default[1] if atol is None else atol
-    if not expected.dtype.is_floating_point and not expected.dtype.is_complex:
-        whole = torch.int64 if not got.dtype.is_floating_point and not got.dtype.is_complex else got.dtype
-        if not torch.equal(got.to(whole), expected.to(whole)):
+    if _is_whole(expected.dtype):
+        common = torch.int64 if _is_whole(got.dtype) else got.dtype
+        if not torch.equal(got.to(common), expected.to(common)):
             raise WrongAnswer(f"{what} is wrong")
         return
     widest = torch.complex128 if got.dtype.is_complex or expected.dtype.is_complex else torch.float64
@@ -243,6 +243,10 @@ def _compare_tensors(
     if bool((~torch.isfinite(wide) & torch.isfinite(want)).any()):
         raise WrongAnswer(f"{what} is not finite (NaN or infinity) where it should be")
     raise WrongAnswer(f"{what} has the right shape, but a wrong value")
+
+
+def _is_whole(dtype: torch.dtype) -> bool:
+    return not dtype.is_floating_point and not dtype.is_complex
 
 
 def _all_near(got: torch.Tensor, expected: torch.Tensor, rtol: float, atol: float) -> bool:

@@ -11,7 +11,6 @@ from autograder.sandbox import heap
 glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33 or newer")
 
 SCRIPT = """
-import ctypes
 from autograder.sandbox import heap
 held = [bytes(200 + k % 700) for k in range(40_000)]
 del held[::2]  # holes between what stays
