@@ -54,11 +54,13 @@ def show(browser, site):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         browser.get((site / "book" / f"{name}.html").as_uri())
-        browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
         deadline = time.monotonic() + 30
+        # Each time anew, because the page's own script sets the theme, too, once it has been loaded.
         while time.monotonic() < deadline and not browser.execute_script(
+            "document.documentElement.dataset.theme = arguments[0];"
             "return document.readyState === 'complete' && [...document.querySelectorAll('.math')]"
-            ".every(m => m.querySelector('mjx-container'))"
+            ".every(m => m.querySelector('mjx-container'))",
+            theme,
         ):
             time.sleep(0.05)
         return browser
